@@ -10,12 +10,10 @@
 #ifndef MF_UFFD_OP_H
 #define MF_UFFD_OP_H
 
+#include <asm/errno.h>
+
 #include "base/sys.h"
 #include "memferry_uffd.h"
-
-#ifndef __EAGAIN
-#include <asm/errno.h>
-#endif
 
 static inline u64 mf_uffd_done(s64 field)
 {
