@@ -84,7 +84,11 @@ int mf_mover_give(struct mf_mover *m, u64 dst, u64 src, u64 len, unsigned int fl
  * have the range registered MISSING|WP and must not lift the protection meanwhile: a
  * thread that writes there waits, and faults again, now missing, when it is woken. Holes
  * have their bit clear and their part of dst is unspecified. Does not wake.
- * MF_MOVED: bits say what was taken; MF_BUSY, MF_CHANGING, MF_GONE: nothing was.
+ * MF_MOVED: bits say what was taken, the rest was holes. MF_PARTLY: bits say what was
+ * taken, the rest is where it was (move and xmove only, which take page by page).
+ * Anything else: nothing was taken. -EOPNOTSUPP: there is no route.
+ * By `move` and `xmove` dst must be empty: -EEXIST is MF_EXISTS; by `move` it must also
+ * be registered with the userfaultfd.
  */
 int mf_mover_take(struct mf_mover *m, u64 dst, u64 src, u64 len, u64 ret_present[8]);
 
