@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The front door. Meson does the building; this file knows which of its builds is for what.
+
+BUILD ?= build
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 30
+
+all: setup
+	@ninja -C $(BUILD)
+
+help:
+	@echo 'make               build into $(BUILD)/ (needs the packages that scripts/deps.sh names)'
+	@echo 'make demo          install what is missing, build, hand a loaded server over three times'
+	@echo '                   (ARGS="--size 1G --plot demo.png" for options of memferry demo)'
+	@echo 'make check         install what is missing, build plain and with sanitizers, run all tests'
+	@echo '                   (T=NAME: one test; STRICT=1: a skipped test is a failed one)'
+	@echo 'make bench         the measurements, as tables (BENCH="fault bulk handover")'
+	@echo 'make install       into PREFIX ($(PREFIX)), below DESTDIR'
+	@echo 'make lint          clang-format, clang-tidy, cppcheck'
+	@echo 'make fuzz          libFuzzer over the wire decoder for FUZZ_SECONDS ($(FUZZ_SECONDS)) each'
+	@echo 'make clean         remove the build directories'
+
+setup:
+	@scripts/deps.sh --check build
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix $(PREFIX)
+
+demo:
+	@scripts/deps.sh build demo
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix $(PREFIX)
+	@ninja -C $(BUILD)
+	@$(BUILD)/memferry demo $(ARGS)
+
+check:
+	@scripts/deps.sh build demo check
+	@BUILD=$(BUILD) T='$(T)' STRICT='$(STRICT)' scripts/check.sh
+
+bench: all
+	@BUILD=$(BUILD) scripts/bench.sh $(BENCH)
+
+install: setup
+	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	@ninja -C $(BUILD)
+	@meson install -C $(BUILD) --no-rebuild
+
+lint:
+	@scripts/deps.sh build check lint
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix $(PREFIX)
+	@BUILD=$(BUILD) scripts/lint.sh
+
+fuzz:
+	@scripts/deps.sh build fuzz
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh
+
+clean:
+	rm -rf $(BUILD) build-asan build-fuzz
+
+.PHONY: all help setup demo check bench install lint fuzz clean
