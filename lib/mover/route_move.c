@@ -50,12 +50,13 @@ int mf_route_move_take(struct mf_mover *m, u64 dst, u64 src, u64 len, u64 mode,
 		       u64 ret_present[8])
 {
 	u64 at = 0, done, taken = 0;
+	long e;
 	int r;
 
 	mode |= MF_UFFDIO_MOVE_MODE_DONTWAKE;
 	while (at < len) {
-		r = outcome(mf_op_move(m->uffd, dst + at, src + at, len - at, mode, &done),
-			    done);
+		e = mf_op_move(m->uffd, dst + at, src + at, len - at, mode, &done);
+		r = outcome(e, done);
 		if (r == MF_HOLE) {
 			at += MF_PAGE_SIZE;
 			continue;
