@@ -26,6 +26,8 @@
 #define MF_WIRE_TEXT_MAX 512  /* with the NUL */
 #define MF_WIRE_REGIONS_PER_FRAME 256
 #define MF_WIRE_FDS_PER_FRAME 200 /* the kernel's limit is 253 */
+#define MF_WIRE_MAX_REGIONS ((u32)1 << 20)
+#define MF_WIRE_BLOB_BYTES (32 * 1024) /* of data in a BLOB: this much always fits */
 
 enum mf_wire_type {
 	MF_MSG_HELLO = 1,     /* D->S  who I am, which versions, token */
@@ -199,8 +201,11 @@ struct mf_msg_blob {
  * Header fields version/epoch/seq come from @h (type and len are filled in).
  * Decoders take the payload only. They never trust a length or a count, and return 0;
  * -EBADMSG: truncated, contradictory or out of range; -EPROTO: a required field is missing
- * or a critical TLV is unknown. All strings come back NUL-terminated. Names are 1 to 63
- * printable ASCII characters.
+ * or a critical TLV is unknown; after either *ret_m holds nothing of use. All strings come
+ * back NUL-terminated. Names are 1 to 63 printable ASCII characters; control characters of
+ * texts are replaced. REGIONS and FDS frames have at least one item; a MAPPED frame may be
+ * empty if there are no regions. What spans frames (indices, counts, overlaps, checksums
+ * of BLOB and PAGE) is the receiver's to check.
  */
 #define MF_WIRE_CODEC(name)                                                                     \
 	int mf_wire_encode_##name(u8 *buf, size_t size, const struct mf_wire_header *h,         \
@@ -218,11 +223,19 @@ MF_WIRE_CODEC(abort);
 MF_WIRE_CODEC(urgent);
 MF_WIRE_CODEC(page_req);
 MF_WIRE_CODEC(ack);
-MF_WIRE_CODEC(page); /* the fixed part only; len counts the bytes to follow */
+/*
+ * The fixed part only; m.len counts the bytes that follow it (none with ZERO or POISON).
+ * The decoder reads MF_WIRE_PAGE_FIXED_BYTES of @payload; its @len is that of the header,
+ * so that a frame too short or too long for its page is refused before more is read.
+ */
+MF_WIRE_CODEC(page);
 MF_WIRE_CODEC(blob);
 
 /* QUIESCE, COMMITTED, COMMIT, DRAINED: no payload. */
 int mf_wire_encode_empty(u8 *buf, size_t size, const struct mf_wire_header *h, u16 type);
+
+/* 1 to 63 printable ASCII characters, and terminated within MF_WIRE_NAME_MAX bytes */
+bool mf_wire_name_ok(const char *name);
 
 /* "HELLO" ...; "?" for an unknown type */
 const char *mf_wire_type_name(u16 type);
