@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Can this machine run every test? Asks `memferry probe`: can.py BUILD/memferry
+
+Exit status 0: yes; 1: no, and the reason is printed. What no released kernel has yet
+(UFFDIO_MOVE across spaces) is not asked for.
+"""
+import json
+import subprocess
+import sys
+
+NEEDED = ("ioctl.move", "ioctl.poison", "ioctl.copy", "ioctl.zeropage")
+
+
+def main():
+    try:
+        run = subprocess.run([sys.argv[1], "probe", "--json"], timeout=60, check=False,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        items = {i["name"]: i for i in json.loads(run.stdout)["items"]}
+    except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+        print(f"can: memferry probe did not answer: {error}")
+        return 1
+    for name in NEEDED:
+        state = items.get(name, {}).get("state", "not probed")
+        if state != "supported":
+            print(f"can: {name} is {state}: tests that need it will be skipped")
+            return 1
+    print("can: this machine can run every test")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
