@@ -18,6 +18,7 @@ struct mf_cmd {
 	int (*run)(int argc, char **argv);
 };
 
+int mf_cmd_bench(int argc, char **argv);
 int mf_cmd_probe(int argc, char **argv);
 
 #endif /* MF_CLI_H */

@@ -9,6 +9,7 @@
 #include "cli.h"
 
 static const struct mf_cmd commands[] = {
+	{ "bench", "measure faults, bulk moves and hand-overs on this machine", mf_cmd_bench },
 	{ "probe", "what this kernel and this user can do", mf_cmd_probe },
 };
 
