@@ -49,7 +49,7 @@ struct mf_mover {
 	enum mf_route take;
 	int uffd;	      /* of their space */
 	/* take by ferry: */
-	int pid;	      /* their pid, for process_vm_readv */
+	int mem;	      /* their /proc/PID/mem, readable: never waits in a fault */
 	int pagemap;	      /* their /proc/PID/pagemap */
 	struct mf_ring *ring; /* of the ferry task in their space */
 	u64 pages[MF_ROUTES]; /* given or taken, 4 KiB units, by route; relaxed atomics */
@@ -80,15 +80,26 @@ int mf_mover_give(struct mf_mover *m, u64 dst, u64 src, u64 len, unsigned int fl
 
 /*
  * Take the pages of [src, src+len) (at most 512 pages, one bit each in @ret_present)
- * out of their space into our memory at [dst, dst+len). By `ferry` the caller must
- * have the range registered MISSING|WP and must not lift the protection meanwhile: a
- * thread that writes there waits, and faults again, now missing, when it is woken. Holes
- * have their bit clear and their part of dst is unspecified. Does not wake.
+ * out of their space into our memory at [dst, dst+len). Holes have their bit clear and
+ * their part of dst is unspecified. Does not wake.
+ *
+ * By `move` and `xmove` dst must be empty, else MF_EXISTS; by `move` it must also be
+ * registered with the userfaultfd.
+ *
+ * By `ferry` the caller must have the range registered MISSING|WP and must neither lift
+ * the protection nor fill missing pages of it meanwhile: a thread that writes there
+ * waits, and faults again, now missing, when it is woken. If the userfaultfd reports
+ * REMOVE events, then the drop is one, and another thread must read it meanwhile. What
+ * `ferry` cannot see is a page that a device writes to (pinned): such memory must be kept
+ * out of it.
+ *
  * MF_MOVED: bits say what was taken, the rest was holes. MF_PARTLY: bits say what was
- * taken, the rest is where it was (move and xmove only, which take page by page).
- * Anything else: nothing was taken. -EOPNOTSUPP: there is no route.
- * By `move` and `xmove` dst must be empty: -EEXIST is MF_EXISTS; by `move` it must also
- * be registered with the userfaultfd.
+ * taken, the rest is where it was, and its protection lifted. Anything else: nothing was
+ * taken; MF_BUSY: the ferry could not drop it or is dead; MF_CHANGING: mappings change,
+ * or a page was discarded under our eyes; MF_UNREADABLE: a page's content is lost;
+ * -EOPNOTSUPP: there is no route. An error that leaves bits set (-EINPROGRESS: the ferry
+ * hangs and cannot be killed) means that these pages were read and nobody knows whether
+ * they were dropped: the window stays protected.
  */
 int mf_mover_take(struct mf_mover *m, u64 dst, u64 src, u64 len, u64 ret_present[8]);
 
