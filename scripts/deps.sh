@@ -11,7 +11,7 @@ set -eu
 
 packages_of() {
 	case $1 in
-	build) echo gcc libc6-dev meson ninja-build pkg-config libjson-c-dev libcmocka-dev ;;
+	build) echo make gcc libc6-dev meson ninja-build pkg-config libjson-c-dev libcmocka-dev ;;
 	demo) echo redis-tools gnuplot-nox procps ;;
 	check) echo python3 g++ binutils mandoc redis-tools procps ;;
 	lint) echo clang-format clang-tidy cppcheck ;;
