@@ -50,7 +50,8 @@ apt() {
 	{
 		DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=600 \
 			-o Dpkg::Use-Pty=0 "$@" </dev/null 2>&1 || echo $? >"$scratch/failed"
-	} | sed -u -n '/^Fetched/p; /^Setting up/p; /^[EW]:/p; /^Err/p; /^dpkg: error/p'
+	} | awk '/^Fetched|^[EW]:|^Err|^dpkg: error/ { print; fflush() }
+		/^Setting up/ && ++n % 25 == 0 { print "deps.sh: " n " packages are set up"; fflush() }'
 	if [ -s "$scratch/failed" ]; then
 		rc=$(cat "$scratch/failed")
 		rm "$scratch/failed"
