@@ -17,6 +17,7 @@ struct measurement {
 static const struct measurement measurements[] = {
 	{ "fault", bench_fault },
 	{ "bulk", bench_bulk },
+	{ "handover", bench_handover },
 };
 
 #define N_MEASUREMENTS (sizeof(measurements) / sizeof(measurements[0]))

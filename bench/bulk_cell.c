@@ -140,8 +140,10 @@ static int prepare(struct pass *p)
 	r = check_huge(p, p->src, "source");
 	if (r)
 		return r;
-	if (row->op == BULK_MOVE || row->op == BULK_COPY)
+	if (row->op == BULK_MOVE || row->op == BULK_COPY) {
+		memory_warm(p->cell->bytes);
 		return open_uffd(p);
+	}
 	memory_stamp(p->dst, p->cell->bytes, ~(uint64_t)SEED);
 	r = check_huge(p, p->dst, "destination");
 	if (r || row->op == BULK_MEMCPY)

@@ -58,6 +58,17 @@ size_t memory_count_wrong(const char *p, const char *origin, size_t len, uint64_
 	return wrong;
 }
 
+void memory_warm(size_t bytes)
+{
+	char *p = memory_map(NULL, bytes, true);
+
+	if (!p)
+		return;
+	for (size_t off = 0; off < bytes; off += PAGE)
+		p[off] = 1;
+	munmap(p, (bytes + HUGE - 1) & ~(HUGE - 1));
+}
+
 /* A region may be several mappings, and a mapping may begin before it. */
 int64_t memory_huge_bytes(const char *p, size_t len)
 {

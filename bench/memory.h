@@ -24,6 +24,12 @@ char *memory_map(void *hint, size_t len, bool thp);
 void memory_stamp(char *p, size_t len, uint64_t seed);
 /* How many pages of @p do not carry the stamps that memory_stamp(origin) wrote. */
 size_t memory_count_wrong(const char *p, const char *origin, size_t len, uint64_t seed);
+/*
+ * Use @bytes of free memory once and give them back. A virtual machine may have returned
+ * free pages to its host; getting them back costs many times the copy that is measured,
+ * and would be charged to whichever way happens to be first.
+ */
+void memory_warm(size_t bytes);
 /* Bytes of [p, p + len) that are mapped by huge pages (smaps); -errno. */
 int64_t memory_huge_bytes(const char *p, size_t len);
 /* RssAnon of a process in bytes (of its space, that is); -errno. */

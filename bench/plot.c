@@ -95,7 +95,7 @@ int plot_fault(const struct report *rep, const char *file)
 		     "whisker to p99, dot p99.9'\n"
 		     "set ylabel 'latency in the faulting thread [us]'\n"
 		     "set logscale y\nset yrange [0.1:*]\nset grid ytics mytics\n"
-		     "set style fill solid 0.8\nset boxwidth 0.8\nset key top left\n"
+		     "set style fill solid 0.8\nset boxwidth 0.8\nset key outside top center horizontal noenhanced\n"
 		     "set bmargin 9\n");
 	fault_tics(out, rep);
 	fprintf(out, "plot ");
