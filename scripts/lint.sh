@@ -52,8 +52,8 @@ report clang-tidy $status
 
 # shellcheck disable=SC2086
 cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --library=posix,gnu \
+	--library=scripts/cppcheck.cfg \
 	--enable=warning,portability,performance --suppressions-list=scripts/cppcheck.txt \
-	-D__x86_64__ -D_GNU_SOURCE "-Djson_object_object_foreach(o,k,v)=char *k;json_object *v;" \
-	-I include -I lib -I uapi $(git ls-files '*.c')
+	-D__x86_64__ -D_GNU_SOURCE -I include -I lib -I uapi $(git ls-files '*.c')
 report cppcheck $?
 exit $failed
