@@ -53,10 +53,20 @@ static int parse_size(const char *text, char **end, uint64_t *ret)
 	if (*end == text || n == 0)
 		return -EINVAL;
 	switch (**end) {
-	case 'G': case 'g': shift = 30; break;
-	case 'M': case 'm': shift = 20; break;
-	case 'K': case 'k': shift = 10; break;
-	default: return -EINVAL;
+	case 'G':
+	case 'g':
+		shift = 30;
+		break;
+	case 'M':
+	case 'm':
+		shift = 20;
+		break;
+	case 'K':
+	case 'k':
+		shift = 10;
+		break;
+	default:
+		return -EINVAL;
 	}
 	++*end;
 	if (n > (UINT64_MAX >> shift) || (n << shift) % (2 * MIB))
@@ -111,7 +121,8 @@ static int parse(int argc, char **argv, struct bench_opts *opts)
 		case 's':
 			opts->n_sizes = 0;
 			if (parse_sizes(optarg, opts))
-				return bad("--sizes takes multiples of 2M, as in 64M,1G", optarg);
+				return bad("--sizes takes multiples of 2M, as in 64M,1G",
+					   optarg);
 			break;
 		case 'h':
 			fputs(usage_text, stdout);
@@ -140,8 +151,8 @@ static int run_one(const struct measurement *m, const struct bench_opts *opts,
 static void print_json(struct json_object *obj)
 {
 	puts(json_object_to_json_string_ext(obj, JSON_C_TO_STRING_PRETTY |
-						 JSON_C_TO_STRING_NOSLASHESCAPE |
-						 JSON_C_TO_STRING_SPACED));
+							 JSON_C_TO_STRING_NOSLASHESCAPE |
+							 JSON_C_TO_STRING_SPACED));
 }
 
 /* "x.png" -> "x-fault.png" */

@@ -22,8 +22,8 @@
 struct bench_opts {
 	bool quick;
 	bool json;
-	const char *plot;      /* PNG to draw, NULL: none */
-	unsigned int rounds;   /* 0: the measurement's own default */
+	const char *plot;		 /* PNG to draw, NULL: none */
+	unsigned int rounds;		 /* 0: the measurement's own default */
 	uint64_t sizes[BENCH_MAX_SIZES]; /* handover */
 	size_t n_sizes;
 };

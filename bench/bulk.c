@@ -43,8 +43,8 @@ static const char *row_name(const struct bulk_row *row, char *buf, size_t size)
 static int add_rows(struct bulk_table *t, bool quick)
 {
 	const uint64_t *sizes = quick ? call_sizes_quick : call_sizes;
-	size_t n_sizes = quick ? sizeof(call_sizes_quick) / sizeof(call_sizes_quick[0]) :
-				 sizeof(call_sizes) / sizeof(call_sizes[0]);
+	size_t n_sizes = quick ? sizeof(call_sizes_quick) / sizeof(call_sizes_quick[0])
+			       : sizeof(call_sizes) / sizeof(call_sizes[0]);
 
 	for (int thp = 0; thp < 2; thp++)
 		for (size_t s = 0; s < n_sizes; s++)
@@ -148,10 +148,9 @@ static void ratios(const struct bulk_table *t, struct report *rep)
 	double copy = speed_of(t, BULK_COPY, false, 2 * MIB);
 	double copy_thp = speed_of(t, BULK_COPY, true, 2 * MIB);
 
-	report_ratio(rep, "move_4k_over_copy_2m_calls",
-		     speed_of(t, BULK_MOVE, false, 2 * MIB), copy);
-	report_ratio(rep, "move_4k_over_copy_4k_calls",
-		     speed_of(t, BULK_MOVE, false, 4 * KIB),
+	report_ratio(rep, "move_4k_over_copy_2m_calls", speed_of(t, BULK_MOVE, false, 2 * MIB),
+		     copy);
+	report_ratio(rep, "move_4k_over_copy_4k_calls", speed_of(t, BULK_MOVE, false, 4 * KIB),
 		     speed_of(t, BULK_COPY, false, 4 * KIB));
 	report_ratio(rep, "move_thp_over_copy_2m_calls", speed_of(t, BULK_MOVE, true, 2 * MIB),
 		     copy_thp);

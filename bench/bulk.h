@@ -30,7 +30,7 @@ struct bulk_cell {
 	struct bulk_result {
 		uint64_t ns;
 		uint64_t huge_bytes;
-	} *result;
+	} * result;
 };
 
 /* Runs under child_run() with a struct bulk_cell. */

@@ -93,7 +93,8 @@ static int check_huge(const struct pass *p, const char *start, const char *what)
 	if (huge < 0)
 		return child_fail((int)huge, "smaps: %s", strerror((int)-huge));
 	if (p->cell->row->thp && (uint64_t)huge < p->cell->bytes)
-		return child_fail(-ENOMEM, "only %" PRId64 " of %" PRIu64
+		return child_fail(-ENOMEM,
+				  "only %" PRId64 " of %" PRIu64
 				  " MiB of the %s became huge pages",
 				  huge >> 20, p->cell->bytes >> 20, what);
 	if (!p->cell->row->thp && huge)

@@ -19,8 +19,9 @@
 #define BUDGET_QUICK_NS 60000000ull
 #define TIMEOUT_MS 20000
 
-static const char *const op_names[] = { "move", "copy", "zeropage", "zeropage-bare",
-					"first-touch-write", "first-touch-read" };
+static const char *const op_names[] = {
+	"move", "copy", "zeropage", "zeropage-bare", "first-touch-write", "first-touch-read"
+};
 static const char *const handler_names[] = { "thread", "process", "in-thread", "kernel" };
 static const char *const placement_names[] = { "same", "spin", "sleep" };
 
@@ -235,9 +236,9 @@ static void print_rows(const struct fault_table *t)
 		printf("  %-18s %-10s %-6s %9.2f %9.2f %9.2f %9.1f %8llu %7.2f\n",
 		       op_names[row->op], handler_names[row->handler],
 		       placement_names[row->placement], p50(row),
-		       (double)hist_percentile(h, 99) / 1e3, (double)hist_percentile(h, 99.9) / 1e3,
-		       (double)h->max_ns / 1e3, (unsigned long long)h->count,
-		       bare > 0 ? p50(row) / bare : 0);
+		       (double)hist_percentile(h, 99) / 1e3,
+		       (double)hist_percentile(h, 99.9) / 1e3, (double)h->max_ns / 1e3,
+		       (unsigned long long)h->count, bare > 0 ? p50(row) / bare : 0);
 	}
 }
 

@@ -38,7 +38,7 @@ struct fault_row {
 	enum fault_placement placement;
 	unsigned int threads;
 	bool writer;
-	char skip[256]; /* why it was given up; "" while it is measured */
+	char skip[256];	  /* why it was given up; "" while it is measured */
 	struct hist hist; /* of all rounds */
 };
 
@@ -53,7 +53,7 @@ struct fault_shared {
 struct fault_cell {
 	const struct fault_row *row;
 	struct fault_shared *shared;
-	size_t pages; /* to touch, of all threads together */
+	size_t pages;	    /* to touch, of all threads together */
 	uint64_t budget_ns; /* touching stops after this, however many are left */
 	/* filled in by the row's process */
 	int uffd;

@@ -39,8 +39,10 @@ int gnuplot_open(struct gnuplot **ret, const char *png, int width, int height)
 		free(g);
 		return -ENOMEM;
 	}
-	fprintf(g->script, "set terminal pngcairo size %d,%d font 'sans,11'\n"
-			   "set output '%s'\n", width, height, png);
+	fprintf(g->script,
+		"set terminal pngcairo size %d,%d font 'sans,11'\n"
+		"set output '%s'\n",
+		width, height, png);
 	*ret = g;
 	return 0;
 }
@@ -87,7 +89,8 @@ static int run(int fd)
 		run_and_exit(fd);
 	r = wait_bounded(pid, &status);
 	if (r) {
-		fprintf(stderr, "memferry: gnuplot did not finish within %d s\n", RUN_MS / 1000);
+		fprintf(stderr, "memferry: gnuplot did not finish within %d s\n",
+			RUN_MS / 1000);
 		return r;
 	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_INSTALLED) {

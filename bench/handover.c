@@ -57,12 +57,12 @@ static const char *row_name(const struct ho_row *row, char *buf, size_t size)
 
 static void add_rows(struct ho_table *t, const struct bench_opts *opts)
 {
-	const uint64_t *sizes = opts->n_sizes ? opts->sizes :
-				opts->quick   ? sizes_quick :
-						sizes_default;
-	size_t n = opts->n_sizes ? opts->n_sizes :
-		   opts->quick	 ? sizeof(sizes_quick) / sizeof(sizes_quick[0]) :
-				   sizeof(sizes_default) / sizeof(sizes_default[0]);
+	const uint64_t *sizes = opts->n_sizes ? opts->sizes
+				: opts->quick ? sizes_quick
+					      : sizes_default;
+	size_t n = opts->n_sizes ? opts->n_sizes
+		   : opts->quick ? sizeof(sizes_quick) / sizeof(sizes_quick[0])
+				 : sizeof(sizes_default) / sizeof(sizes_default[0]);
 
 	for (size_t s = 0; s < n; s++)
 		for (int way = 0; way < HO_WAYS; way++)
@@ -113,10 +113,9 @@ static void keep(struct ho_row *row, const struct ho_shared *s)
 
 static void run_row(struct ho_row *row, struct ho_shared *shared)
 {
-	struct ho_cell cell = { .way = row->way,
-				.bytes = row->bytes,
-				.thp = row->thp,
-				.shared = shared };
+	struct ho_cell cell = {
+		.way = row->way, .bytes = row->bytes, .thp = row->thp, .shared = shared
+	};
 	unsigned int bound = 3 * HO_WAIT_MS + (unsigned int)(row->bytes / MIB) * 20;
 
 	if (hopeless(row))
@@ -299,8 +298,9 @@ static void ratio_of_sizes(struct ho_table *t, struct report *rep, bool thp)
 			large = r;
 	}
 	if (small && large)
-		report_ratio(rep, thp ? "blackout_largest_over_256M_thp" :
-					"blackout_largest_over_256M_4k",
+		report_ratio(rep,
+			     thp ? "blackout_largest_over_256M_thp"
+				 : "blackout_largest_over_256M_4k",
 			     blackout_ms(large), blackout_ms(small));
 }
 

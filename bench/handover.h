@@ -54,9 +54,9 @@ struct ho_cell {
 	bool thp;
 	struct ho_shared *shared;
 	/* filled in by the referee, before it forks */
-	char *base;		/* where the memory lies in both */
-	int sock[2];		/* [0] is the source's end */
-	char address[160];	/* of the memferry ways */
+	char *base;	   /* where the memory lies in both */
+	int sock[2];	   /* [0] is the source's end */
+	char address[160]; /* of the memferry ways */
 };
 
 /* Runs under child_run() with a struct ho_cell. */

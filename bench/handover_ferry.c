@@ -32,7 +32,8 @@ static int serve_until_handed_over(struct mf_source *src)
 		if (r == MF_HANDED_OVER)
 			return 0;
 		if (r == MF_RESUMED)
-			return child_fail(-ECANCELED, "the hand-over was undone: %s", mf_error());
+			return child_fail(-ECANCELED, "the hand-over was undone: %s",
+					  mf_error());
 		if (r < 0)
 			return child_fail(r, "%s", mf_error());
 	}

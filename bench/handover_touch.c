@@ -54,7 +54,8 @@ static void *touch_until_stopped(void *arg)
 {
 	uint64_t pages = cell->bytes / PAGE, state = now_ns() | 1;
 
-	while (!__atomic_load_n(&cell->shared->commit_ns, __ATOMIC_ACQUIRE) && !ho_raised(&stop))
+	while (!__atomic_load_n(&cell->shared->commit_ns, __ATOMIC_ACQUIRE) &&
+	       !ho_raised(&stop))
 		usleep(START_US); /* the blackout needs the CPU */
 	while (!ho_raised(&stop)) {
 		state = state * 6364136223846793005ull + 1442695040888963407ull;

@@ -119,8 +119,8 @@ static int memfd_make(struct ho_cell *c, int *ret_fd)
 
 	if (fd < 0 || ftruncate(fd, (off_t)c->bytes))
 		return failed("memfd");
-	if (mmap(c->base, c->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd,
-		 0) == MAP_FAILED)
+	if (mmap(c->base, c->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
+		 fd, 0) == MAP_FAILED)
 		return failed("mapping the memfd");
 	memory_stamp(c->base, c->bytes, HO_SEED);
 	*ret_fd = fd;
@@ -133,8 +133,8 @@ static int memfd_map(const struct ho_cell *c)
 
 	if (r)
 		return r;
-	if (mmap(c->base, c->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd,
-		 0) == MAP_FAILED)
+	if (mmap(c->base, c->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
+		 fd, 0) == MAP_FAILED)
 		return failed("mapping the memfd");
 	return 0;
 }

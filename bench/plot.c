@@ -26,8 +26,9 @@ static bool is(struct json_object *row, const char *key, const char *value)
 static void where(FILE *out, const struct report *rep)
 {
 	fprintf(out, "set title noenhanced\n");
-	fprintf(out, "set label 1 \"%s, %s CPUs, Linux %s, THP %s\" at screen 0.99,0.012 right "
-		     "font 'sans,8' noenhanced\n",
+	fprintf(out,
+		"set label 1 \"%s, %s CPUs, Linux %s, THP %s\" at screen 0.99,0.012 right "
+		"font 'sans,8' noenhanced\n",
 		str(rep->root, "machine"), str(rep->root, "cpus"), str(rep->root, "kernel"),
 		str(rep->root, "thp"));
 }
@@ -68,8 +69,10 @@ static void fault_tics(FILE *out, const struct report *rep)
 			continue;
 		fprintf(out, "%s\"%s %s %s\" %zu", at ? ", " : "", str(row, "op"),
 			str(row, "handler"),
-			is(row, "handler", "kernel") || is(row, "handler", "in-thread") ?
-				"" : str(row, "placement"), at);
+			is(row, "handler", "kernel") || is(row, "handler", "in-thread")
+				? ""
+				: str(row, "placement"),
+			at);
 		at++;
 	}
 	fprintf(out, ")\nset xrange [-0.7:%zu]\n", at);
@@ -77,8 +80,12 @@ static void fault_tics(FILE *out, const struct report *rep)
 
 int plot_fault(const struct report *rep, const char *file)
 {
-	static const char *const ops[] = { "move", "copy", "zeropage", "zeropage-bare",
-					   "first-touch-write", "first-touch-read" };
+	static const char *const ops[] = { "move",
+					   "copy",
+					   "zeropage",
+					   "zeropage-bare",
+					   "first-touch-write",
+					   "first-touch-read" };
 	struct gnuplot *g;
 	int r = gnuplot_open(&g, file, 1300, 750);
 	FILE *out;
@@ -91,19 +98,22 @@ int plot_fault(const struct report *rep, const char *file)
 		fault_data(out, rep, ops[i]);
 	}
 	where(out, rep);
-	fprintf(out, "set title 'Resolving a page fault, one faulting thread, idle: bar p50, "
-		     "whisker to p99, dot p99.9'\n"
-		     "set ylabel 'latency in the faulting thread [us]'\n"
-		     "set logscale y\nset yrange [0.1:*]\nset grid ytics mytics\n"
-		     "set style fill solid 0.8\nset boxwidth 0.8\nset key outside top center horizontal noenhanced\n"
-		     "set bmargin 9\n");
+	fprintf(out,
+		"set title 'Resolving a page fault, one faulting thread, idle: bar p50, "
+		"whisker to p99, dot p99.9'\n"
+		"set ylabel 'latency in the faulting thread [us]'\n"
+		"set logscale y\nset yrange [0.1:*]\nset grid ytics mytics\n"
+		"set style fill solid 0.8\nset boxwidth 0.8\nset key outside top center horizontal noenhanced\n"
+		"set bmargin 9\n");
 	fault_tics(out, rep);
 	fprintf(out, "plot ");
 	for (size_t i = 0; i < 6; i++)
-		fprintf(out, "$d%zu using 1:2 with boxes lc %zu title '%s', ", i, i + 1, ops[i]);
+		fprintf(out, "$d%zu using 1:2 with boxes lc %zu title '%s', ", i, i + 1,
+			ops[i]);
 	for (size_t i = 0; i < 6; i++)
-		fprintf(out, "$d%zu using 1:2:2:3 with yerrorbars lc 'black' pt 0 notitle, "
-			     "$d%zu using 1:4 with points lc 'black' pt 7 ps 0.5 notitle%s",
+		fprintf(out,
+			"$d%zu using 1:2:2:3 with yerrorbars lc 'black' pt 0 notitle, "
+			"$d%zu using 1:4 with points lc 'black' pt 7 ps 0.5 notitle%s",
 			i, i, i < 5 ? ", " : "\n");
 	return gnuplot_close(g);
 }
@@ -143,14 +153,17 @@ int plot_bulk(const struct report *rep, const char *file)
 		bulk_data(out, rep, ops[i % 4], i < 4 ? "4k" : "thp");
 	}
 	where(out, rep);
-	fprintf(out, "set title 'Moving and copying memory, one thread'\n"
-		     "set xlabel 'bytes a call [KiB]'\nset ylabel 'GB/s'\n"
-		     "set logscale xy\nset grid\nset key outside right noenhanced\n"
-		     "set xtics (4,16,64,256,1024,2048,4096,16384,65536)\nset bmargin 5\nplot ");
+	fprintf(out,
+		"set title 'Moving and copying memory, one thread'\n"
+		"set xlabel 'bytes a call [KiB]'\nset ylabel 'GB/s'\n"
+		"set logscale xy\nset grid\nset key outside right noenhanced\n"
+		"set xtics (4,16,64,256,1024,2048,4096,16384,65536)\nset bmargin 5\nplot ");
 	for (size_t i = 0; i < 8; i++)
-		fprintf(out, "$d%zu using 1:2 with linespoints lc %zu lw 2 dt %d pt %d "
-			     "title '%s %s'%s", i, i % 4 + 1, i < 4 ? 1 : 2, i < 4 ? 7 : 5,
-			ops[i % 4], i < 4 ? "4k" : "thp", i < 7 ? ", " : "\n");
+		fprintf(out,
+			"$d%zu using 1:2 with linespoints lc %zu lw 2 dt %d pt %d "
+			"title '%s %s'%s",
+			i, i % 4 + 1, i < 4 ? 1 : 2, i < 4 ? 7 : 5, ops[i % 4],
+			i < 4 ? "4k" : "thp", i < 7 ? ", " : "\n");
 	return gnuplot_close(g);
 }
 
@@ -202,9 +215,11 @@ static void handover_panel(FILE *out, const struct report *rep, const char *key,
 	}
 	fprintf(out, "set ylabel '%s'\nplot ", title);
 	for (size_t i = 0; i < 10; i++)
-		fprintf(out, "$d%zu using 1:2 with linespoints lc %zu lw 2 dt %d pt %d "
-			     "title '%s %s'%s", i, i / 2 + 1, i % 2 ? 2 : 1, i % 2 ? 5 : 7,
-			ways[i / 2], i % 2 ? "thp" : "4k", i < 9 ? ", " : "\n");
+		fprintf(out,
+			"$d%zu using 1:2 with linespoints lc %zu lw 2 dt %d pt %d "
+			"title '%s %s'%s",
+			i, i / 2 + 1, i % 2 ? 2 : 1, i % 2 ? 5 : 7, ways[i / 2],
+			i % 2 ? "thp" : "4k", i < 9 ? ", " : "\n");
 }
 
 int plot_handover(const struct report *rep, const char *file)

@@ -63,16 +63,19 @@ void report_print_skipped(const struct report *rep)
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *obj = json_object_array_get_idx(rep->skipped, i);
 
-		printf("  %s: %s\n",
-		       json_object_get_string(json_object_object_get(obj, "row")),
+		printf("  %s: %s\n", json_object_get_string(json_object_object_get(obj, "row")),
 		       json_object_get_string(json_object_object_get(obj, "why")));
 	}
 }
 
 void report_print_ratios(const struct report *rep)
 {
-	json_object_object_foreach(rep->ratios, key, value)
-		printf("  %-40s %10.2f\n", key, json_object_get_double(value));
+	struct json_object_iterator at = json_object_iter_begin(rep->ratios);
+	struct json_object_iterator end = json_object_iter_end(rep->ratios);
+
+	for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
+		printf("  %-48s %10.2f\n", json_object_iter_peek_name(&at),
+		       json_object_get_double(json_object_iter_peek_value(&at)));
 }
 
 void json_add_double(struct json_object *obj, const char *key, double value)
