@@ -19,6 +19,7 @@ struct mf_cmd {
 };
 
 int mf_cmd_bench(int argc, char **argv);
+int mf_cmd_demo(int argc, char **argv);
 int mf_cmd_probe(int argc, char **argv);
 
 #endif /* MF_CLI_H */
