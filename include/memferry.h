@@ -368,6 +368,13 @@ MF_API int mf_state_fd(struct mf_state *state, const char *name, int fd);
  */
 struct mf_successor;
 
+/*
+ * For users who may not serve faults from kernel mode (no CAP_SYS_PTRACE, no access to
+ * /dev/userfaultfd): until all has arrived, system calls on absent region memory fail
+ * with EFAULT, so the application must touch what it passes to the kernel first.
+ */
+#define MF_SUCCESSOR_USER_MODE_ONLY (1u << 0)
+
 struct mf_successor_opts {
 	size_t size;
 	const char *app;       /* must equal the source's */

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* "unix:PATH" and "tcp:HOST:PORT". */
+#ifndef MF_HANDOVER_ADDRESS_H
+#define MF_HANDOVER_ADDRESS_H
+
+#include "base/types.h"
+
+/* The path of a unix: address, NULL if it is another kind. A bare path counts as unix. */
+const char *mf_address_unix(const char *address);
+bool mf_address_is_tcp(const char *address);
+
+/* Listening socket at @path, mode 0600, non-blocking. Replaces a stale socket file. */
+int mf_unix_listen(const char *path, int *ret_fd);
+int mf_unix_connect(const char *path, int *ret_fd);
+
+/*
+ * A memferry listener that came with a hand-over, kept until the application listens at
+ * the same path: so the path never goes unanswered. Thread-safe.
+ */
+void mf_inherit_listener(const char *path, int fd);
+int mf_inherited_listener(const char *path); /* -1: none */
+
+#endif /* MF_HANDOVER_ADDRESS_H */

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The program of the ferry task in the source's space: serve the successor's faults,
+ * and after the commit move everything over and give the source's pages back.
+ *
+ * Two threads in one task. The *pilot* reads fault messages and serves them, on the
+ * faulting thread's CPU where that is fastest. The *drainer* goes over the blocks (2 MiB
+ * of the source's addresses) in order of need: where faults were, hinted, the rest.
+ *
+ * Lock order: gate. It is the only lock; see gate_why in drain.c.
+ */
+#ifndef MF_HANDOVER_DRAIN_H
+#define MF_HANDOVER_DRAIN_H
+
+#include "base/types.h"
+#include "handover/shared.h"
+#include "mover/mover.h"
+
+#define MF_BLOCK_SIZE MF_PMD_SIZE
+#define MF_BLOCK_PAGES (MF_BLOCK_SIZE / MF_PAGE_SIZE)
+#define MF_HOT_QUEUE 4096 /* power of two */
+#define MF_DROP_QUEUE 512 /* power of two */
+#define MF_EXTRA_SEGS 256
+#define MF_CPU_MASK_BYTES 128
+
+/* A region of the source, and where its pages are bound for. */
+struct mf_drain_region {
+	u64 src;
+	u64 len;
+	u64 dst;
+	u64 page_size;
+	u32 hugetlb;
+	u32 first_block;
+	u32 n_blocks;
+	u64 first_page; /* index of its first bit in zero_bits, in units of page_size */
+};
+
+/* A piece of a region at its present place in the successor; mremap() splits them. */
+struct mf_seg {
+	u64 dst;
+	u64 len;
+	u64 src;
+	u32 region;
+};
+
+/* Single producer (pilot), single consumer (drainer). */
+struct mf_hot_queue {
+	u32 head;
+	u32 tail;
+	u32 block[MF_HOT_QUEUE];
+};
+
+struct mf_drop_queue {
+	u32 head;
+	u32 tail;
+	u64 page[MF_DROP_QUEUE];
+};
+
+struct mf_drain {
+	struct mf_shared *sh;
+	struct mf_mover copier; /* before the commit, and where the mover is refused */
+	struct mf_mover mover;	/* the best route there is */
+	int uffd;
+	int pagemap;	 /* of the source's own space */
+	int peer_pidfd;	 /* of the successor */
+	int bell;	 /* eventfd: somebody wants the pilot's attention */
+	int guard_bell;	 /* eventfd: we want the guard's */
+	u64 zeros;	 /* a never written mapping, as long as the largest page */
+	u32 word_seen;
+
+	u32 n_regions;
+	u32 n_blocks;
+	u32 n_segs;
+	u32 max_segs;
+	struct mf_drain_region *region; /* ascending src */
+	struct mf_seg *seg;		/* ascending dst; pilot writes under gate */
+	u8 *block_done;			/* drainer's */
+	u64 *zero_bits; /* page was discarded by the successor; pilot writes under gate */
+
+	u32 gate;
+	u32 kick; /* futex for the drainer */
+	u64 last_fault_ns;
+	struct mf_hot_queue hot;
+	struct mf_drop_queue drop;
+
+	/* where to run */
+	u32 placement;
+	s32 cpu; /* the pilot is pinned there; -1: not */
+	s32 cpu_avoided; /* what the drainer made of it */
+	u64 cpu_checked_ns;
+	u8 cpus[MF_CPU_MASK_BYTES]; /* allowed to us at start */
+
+	void *drainer_stack_top;
+	u64 map[MF_BLOCK_PAGES]; /* drainer's pagemap buffer */
+};
+
+/* Task function: arg is a struct mf_drain that nobody else touches any more. */
+int mf_drain_main(void *drain);
+
+/*
+ * Bytes for a struct mf_drain with all its tables; and laying them out in zeroed memory of
+ * that size. @region is sorted by src and complete but for the block and page numbers.
+ */
+u64 mf_drain_bytes(const struct mf_drain_region *region, u32 n_regions);
+void mf_drain_layout(struct mf_drain *d, const struct mf_drain_region *region,
+		     u32 n_regions);
+
+/* in drain_fault.c: what the pilot does with messages */
+struct mf_event;
+const struct mf_seg *mf_drain_seg(const struct mf_drain *d, u64 dst);
+void mf_drain_event(struct mf_drain *d, const struct mf_event *ev);
+void mf_drain_fault(struct mf_drain *d, const struct mf_event *ev);
+void mf_drain_hints(struct mf_drain *d);
+bool mf_drain_discarded(const struct mf_drain *d, const struct mf_drain_region *r, u64 src);
+void mf_drain_poison(struct mf_drain *d, u64 dst, u64 page_size);
+
+/* in drain_block.c: what the drainer does */
+int mf_drainer_main(void *drain);
+
+/* in drain_cpu.c: where the pilot runs */
+void mf_drain_cpu_init(struct mf_drain *d);
+void mf_drain_cpu_follow(struct mf_drain *d, u32 tid);
+void mf_drain_cpu_avoid(struct mf_drain *d);
+
+#endif /* MF_HANDOVER_DRAIN_H */

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the pilot does with the messages of the successor's userfaultfd. */
+#include "base/gate.h"
+#include "handover/drain.h"
+#include "uffd/event.h"
+
+#include "base/faultpath.h"
+
+#define PM_POPULATED (((u64)1 << 63) | ((u64)1 << 62)) /* present or swapped */
+
+/* The segment that holds successor address @dst, or NULL. */
+const struct mf_seg *mf_drain_seg(const struct mf_drain *d, u64 dst)
+{
+	u32 lo = 0, hi = d->n_segs, mid;
+
+	while (lo < hi) {
+		mid = (lo + hi) / 2;
+		if (d->seg[mid].dst <= dst)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo == 0 || dst - d->seg[lo - 1].dst >= d->seg[lo - 1].len)
+		return NULL;
+	return &d->seg[lo - 1];
+}
+
+static u64 page_bit(const struct mf_drain_region *r, u64 src)
+{
+	return r->first_page + (src - r->src) / r->page_size;
+}
+
+bool mf_drain_discarded(const struct mf_drain *d, const struct mf_drain_region *r, u64 src)
+{
+	u64 bit = page_bit(r, src);
+
+	return d->zero_bits[bit / 64] >> (bit % 64) & 1;
+}
+
+/* ------------------------------------------------------------------ events */
+
+static void note_discarded(struct mf_drain *d, u64 start, u64 end)
+{
+	u32 i;
+
+	for (i = 0; i < d->n_segs; i++) {
+		const struct mf_seg *s = &d->seg[i];
+		const struct mf_drain_region *r = &d->region[s->region];
+		u64 from = mf_max(start, s->dst), to = mf_min(end, s->dst + s->len);
+		u64 bit;
+
+		for (; from < to; from += r->page_size) {
+			bit = page_bit(r, s->src + (from - s->dst));
+			d->zero_bits[bit / 64] |= (u64)1 << (bit % 64);
+		}
+	}
+}
+
+/* Make @dst the start of a segment, if it lies inside one. */
+static bool split_at(struct mf_drain *d, u64 dst)
+{
+	struct mf_seg *s = (struct mf_seg *)mf_drain_seg(d, dst);
+	u64 head;
+	u32 i;
+
+	if (!s || s->dst == dst)
+		return true;
+	if (d->n_segs == d->max_segs)
+		return false;
+	for (i = d->n_segs++; &d->seg[i] > s; i--)
+		d->seg[i] = d->seg[i - 1];
+	head = dst - s->dst;
+	s[1].dst += head;
+	s[1].src += head;
+	s[1].len -= head;
+	s->len = head;
+	return true;
+}
+
+static void sort_segs(struct mf_drain *d)
+{
+	struct mf_seg s;
+	u32 i, k;
+
+	for (i = 1; i < d->n_segs; i++) {
+		s = d->seg[i];
+		for (k = i; k > 0 && d->seg[k - 1].dst > s.dst; k--)
+			d->seg[k] = d->seg[k - 1];
+		d->seg[k] = s;
+	}
+}
+
+/* The successor moved a range while parts of it had not arrived: follow it. */
+static void note_remapped(struct mf_drain *d, u64 from, u64 to, u64 len)
+{
+	u32 n = d->sh->n_remaps, i;
+
+	if (n >= MF_REMAPS || !split_at(d, from) || !split_at(d, from + len)) {
+		/*
+		 * We cannot follow any more, and what has not arrived would read as
+		 * zeros at its new place. Better an end with a reason: the guard
+		 * tells it.
+		 */
+		mf_store(&d->sh->fatal, MF_FATAL_REMAPS);
+		mf_sys_pidfd_send_signal(d->peer_pidfd, 9 /* SIGKILL */);
+		return;
+	}
+	for (i = 0; i < d->n_segs; i++)
+		if (d->seg[i].dst >= from && d->seg[i].dst < from + len)
+			d->seg[i].dst += to - from;
+	sort_segs(d);
+	d->sh->remap[n] = (struct mf_shared_range){ to, len };
+	mf_store(&d->sh->n_remaps, n + 1);
+}
+
+/* Under the gate. */
+void mf_drain_event(struct mf_drain *d, const struct mf_event *ev)
+{
+	switch (ev->kind) {
+	case MF_EVENT_REMOVE:
+		note_discarded(d, ev->addr, ev->addr + ev->len);
+		break;
+	case MF_EVENT_REMAP:
+		note_remapped(d, ev->addr, ev->to, ev->len);
+		break;
+	case MF_EVENT_FORK: /* not asked for: the regions are MADV_DONTFORK */
+		if (ev->fd >= 0)
+			mf_sys_close(ev->fd);
+		break;
+	}
+}
+
+/* ------------------------------------------------------------------ faults */
+
+void mf_drain_poison(struct mf_drain *d, u64 dst, u64 page_size)
+{
+	u64 done;
+
+	if (mf_op_poison(d->uffd, dst, page_size, 0, &done) == 0)
+		mf_add(&d->sh->pages_poisoned, page_size / MF_PAGE_SIZE);
+	else
+		mf_op_wake(d->uffd, dst, page_size); /* faults again if need be */
+}
+
+static bool is_hole(const struct mf_drain *d, u64 src)
+{
+	u64 entry = 0;
+
+	/* if it cannot be read, copying is right in any case */
+	if (mf_sys_pread(d->pagemap, &entry, sizeof(entry), src / MF_PAGE_SIZE * 8) !=
+	    (long)sizeof(entry))
+		return false;
+	return !(entry & PM_POPULATED);
+}
+
+/* UFFDIO_ZEROPAGE does not know huge pages; d->zeros is a mapping that was never written. */
+static void place_zeros(struct mf_drain *d, u64 dst, u64 page_size)
+{
+	u64 done;
+	long r;
+
+	if (page_size == MF_PAGE_SIZE)
+		r = mf_op_zeropage(d->uffd, dst, page_size, 0, &done);
+	else
+		r = mf_op_copy(d->uffd, dst, d->zeros, page_size, 0, &done);
+
+	if (r == 0)
+		mf_add(&d->sh->pages_zero, page_size / MF_PAGE_SIZE);
+	else
+		mf_op_wake(d->uffd, dst, page_size);
+}
+
+/* Let the drainer go on around here, and drop what is now there twice. */
+static void tell_drainer(struct mf_drain *d, const struct mf_drain_region *r, u64 src)
+{
+	struct mf_hot_queue *hot = &d->hot;
+	struct mf_drop_queue *drop = &d->drop;
+	u32 block = r->first_block +
+		    (u32)(src / MF_BLOCK_SIZE - r->src / MF_BLOCK_SIZE);
+
+	if (hot->head - mf_load(&hot->tail) < MF_HOT_QUEUE) {
+		hot->block[hot->head % MF_HOT_QUEUE] = block;
+		mf_store(&hot->head, hot->head + 1);
+	}
+	/* a full queue does no harm: the block's turn drops the page too */
+	if (!r->hugetlb && drop->head - mf_load(&drop->tail) < MF_DROP_QUEUE) {
+		drop->page[drop->head % MF_DROP_QUEUE] = src;
+		mf_store(&drop->head, drop->head + 1);
+	}
+}
+
+static int give_page(struct mf_drain *d, u64 dst, u64 src, u64 page_size)
+{
+	bool draining = mf_load(&d->sh->word) == MF_WORD_COMMITTED;
+	struct mf_mover *m = draining ? &d->mover : &d->copier;
+	int out;
+	u64 done;
+
+	out = mf_mover_give(m, dst, src, page_size, 0, &done);
+	if (m != &d->copier && out == MF_BUSY) {
+		m = &d->copier;
+		out = mf_mover_give(m, dst, src, page_size, 0, &done);
+	}
+	if (out == MF_MOVED)
+		mf_add(m->give == MF_ROUTE_XMOVE ? &d->sh->pages_give : &d->sh->pages_copy,
+		       page_size / MF_PAGE_SIZE);
+	return out;
+}
+
+static void serve_from(struct mf_drain *d, const struct mf_drain_region *r, u64 dst, u64 src)
+{
+	switch (give_page(d, dst, src, r->page_size)) {
+	case MF_MOVED:
+		tell_drainer(d, r, src);
+		break;
+	case MF_CHANGING:
+		/*
+		 * Some thread of the successor is inside madvise() or the like, and has
+		 * yet to run before a copy is let in. Nothing is kept here: woken, the
+		 * thread faults again and the message comes back.
+		 */
+		mf_sys_sched_yield();
+		mf_op_wake(d->uffd, dst, r->page_size);
+		break;
+	case MF_NO_MEMORY:
+		mf_sys_futex_wait(&d->kick, mf_load(&d->kick), (s64)MF_NSEC_PER_MSEC);
+		mf_op_wake(d->uffd, dst, r->page_size);
+		break;
+	case MF_UNREADABLE:
+		mf_drain_poison(d, dst, r->page_size);
+		break;
+	default: /* already there, or no longer registered */
+		mf_op_wake(d->uffd, dst, r->page_size);
+		break;
+	}
+}
+
+void mf_drain_fault(struct mf_drain *d, const struct mf_event *ev)
+{
+	const struct mf_seg *s = mf_drain_seg(d, ev->addr);
+	const struct mf_drain_region *r;
+	u64 start = mf_now_ns(), dst, src;
+
+	mf_add(&d->sh->faults, 1);
+	d->last_fault_ns = start;
+	if (!s) {
+		/* memory that mremap() added: it was never ours, and is zero */
+		place_zeros(d, mf_align_down(ev->addr, MF_PAGE_SIZE), MF_PAGE_SIZE);
+		return;
+	}
+	r = &d->region[s->region];
+	dst = mf_align_down(ev->addr, r->page_size);
+	src = s->src + (dst - s->dst);
+	/* a hole that is about to be written is cheaper as a page of its own at once */
+	if (mf_drain_discarded(d, r, src) ||
+	    ((r->hugetlb || !(ev->flags & MF_FAULT_WRITE)) && is_hole(d, src)))
+		place_zeros(d, dst, r->page_size);
+	else
+		serve_from(d, r, dst, src);
+	mf_hist_add(&d->sh->serve, mf_now_ns() - start);
+}
+
+/* ------------------------------------------------------------------- hints */
+
+static void hint_range(struct mf_drain *d, u64 dst, u64 len)
+{
+	u64 at = mf_align_down(dst, MF_PAGE_SIZE), end = dst + len;
+	const struct mf_drain_region *r;
+	const struct mf_seg *s;
+	u32 block, n;
+
+	for (n = 0; at < end && n < MF_HOT_QUEUE; n++, at += MF_BLOCK_SIZE) {
+		s = mf_drain_seg(d, at);
+		if (!s)
+			continue;
+		r = &d->region[s->region];
+		block = r->first_block + (u32)((s->src + (at - s->dst)) / MF_BLOCK_SIZE -
+					       r->src / MF_BLOCK_SIZE);
+		if (d->hot.head - mf_load(&d->hot.tail) >= MF_HOT_QUEUE)
+			return;
+		d->hot.block[d->hot.head % MF_HOT_QUEUE] = block;
+		mf_store(&d->hot.head, d->hot.head + 1);
+	}
+}
+
+/* Whatever stands in the ring is only a wish: ranges outside the regions are skipped. */
+void mf_drain_hints(struct mf_drain *d)
+{
+	struct mf_shared *sh = d->sh;
+	u32 head = mf_load(&sh->hint_head), n;
+
+	for (n = 0; sh->hint_tail != head && n < MF_HINTS; n++) {
+		struct mf_shared_range h = sh->hint[sh->hint_tail % MF_HINTS];
+
+		mf_store(&sh->hint_tail, sh->hint_tail + 1);
+		if (!mf_range_bad(h.addr, h.len))
+			hint_range(d, h.addr, h.len);
+	}
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The guard: a ferry task in the successor's space. It holds the userfaultfd in a
+ * descriptor table of its own (an application that closes all its descriptors must not
+ * turn missing pages into zeros), watches the source's ferry task by its pidfd and its
+ * heartbeat, and ends the arrangement: releases the ranges when all has arrived, or
+ * poisons what is missing when the other side is lost.
+ */
+#ifndef MF_HANDOVER_GUARD_H
+#define MF_HANDOVER_GUARD_H
+
+#include "base/types.h"
+#include "handover/shared.h"
+
+struct mf_guard_region {
+	u64 addr;
+	u64 len;
+	u64 page_size;
+	u32 keep_dontfork; /* the application had asked for MADV_DONTFORK itself */
+};
+
+struct mf_guard {
+	struct mf_shared *sh;
+	int uffd;
+	int pagemap;	  /* of this space */
+	int ferry_pidfd;
+	int main_pidfd;	  /* of the process whose space this is */
+	int bell;	  /* eventfd: the ferry or the main process wants us to look */
+	int ferry_bell;	  /* eventfd: wakes the ferry's pilot */
+	int done;	  /* eventfd: written once the outcome is final */
+	int notice_fd;	  /* -1: none */
+	s32 ferry_pid;	  /* for messages */
+	u64 stall_ns;	  /* no heartbeat for so long: the ferry is lost */
+	u32 n_regions;
+	struct mf_guard_region *region;
+	u64 map[512];
+};
+
+int mf_guard_main(void *guard);
+
+/*
+ * The ending, also for the main process when the guard itself is gone: unregister all
+ * ranges (which wakes everybody) and let forks see them again.
+ */
+void mf_guard_release(struct mf_guard *g);
+
+#endif /* MF_HANDOVER_GUARD_H */
