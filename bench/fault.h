@@ -47,6 +47,7 @@ struct fault_shared {
 	struct hist hist;
 	uint32_t handler_ready;
 	int32_t handler_error;
+	uint32_t writer_runs; /* its pages are there, from now on it only writes */
 	uint32_t writer_stop;
 };
 

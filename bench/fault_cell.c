@@ -152,6 +152,18 @@ static int run_touchers(struct fault_cell *c)
 	return err;
 }
 
+static int await(const uint32_t *flag, const char *who)
+{
+	uint64_t end = now_ns() + (uint64_t)WAIT_MS * 1000000;
+
+	while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE)) {
+		if (now_ns() > end)
+			return child_fail(-ETIMEDOUT, "%s did not start", who);
+		usleep(100);
+	}
+	return 0;
+}
+
 /* ---------------------------------------------------------------- writer */
 
 static void *write_present_pages(void *arg)
@@ -163,9 +175,11 @@ static void *write_present_pages(void *arg)
 	if (p) /* a forked handler would make every write copy its page first */
 		madvise(p, WRITER_BYTES, MADV_DONTFORK);
 	for (uint64_t n = 1; p && !__atomic_load_n(&c->shared->writer_stop, __ATOMIC_RELAXED);
-	     n++)
+	     n++) {
 		for (size_t off = 0; off < WRITER_BYTES; off += PAGE)
 			*(volatile uint64_t *)(p + off) = n;
+		__atomic_store_n(&c->shared->writer_runs, 1, __ATOMIC_RELEASE);
+	}
 	return NULL;
 }
 
@@ -232,8 +246,6 @@ static int start_task(struct fault_cell *c, struct handler *h)
 
 static int start_handler(struct fault_cell *c, struct handler *h)
 {
-	uint64_t end = now_ns() + (uint64_t)WAIT_MS * 1000000;
-
 	if (c->row->handler == BY_THREAD) {
 		if (pthread_create(&h->thread, NULL, handler_thread, c))
 			return child_fail(-EAGAIN, "cannot start a handler thread");
@@ -246,12 +258,7 @@ static int start_handler(struct fault_cell *c, struct handler *h)
 		return child_fail((int)h->pid, "cannot fork a handler process");
 	if (h->pid == 0)
 		handler_process(c);
-	while (!__atomic_load_n(&c->shared->handler_ready, __ATOMIC_ACQUIRE)) {
-		if (now_ns() > end)
-			return child_fail(-ETIMEDOUT, "the handler process did not start");
-		usleep(100);
-	}
-	return 0;
+	return await(&c->shared->handler_ready, "the handler process");
 }
 
 /* Touching the page behind the last makes the handler return. */
@@ -361,7 +368,10 @@ int fault_cell_run(void *arg)
 		return r;
 	if (c->row->writer && pthread_create(&writer, NULL, write_present_pages, c))
 		return child_fail(-EAGAIN, "cannot start the writer");
-	r = run_any(c);
+	if (c->row->writer)
+		r = await(&c->shared->writer_runs, "the writer");
+	if (r == 0)
+		r = run_any(c);
 	__atomic_store_n(&c->shared->writer_stop, 1, __ATOMIC_RELAXED);
 	if (c->row->writer)
 		pthread_join(writer, NULL);

@@ -8,6 +8,7 @@
 
 #include "bench.h"
 #include "child.h"
+#include "fault.h"
 #include "handover.h"
 #include "memory.h"
 #include "plot.h"
@@ -44,7 +45,11 @@ struct ho_table {
 	struct ho_row *rows;
 	size_t n;
 	unsigned int rounds;
+	struct fault_row bare; /* what a fault costs at least: see ratios */
 };
+
+#define BARE_PAGES 4096
+#define BARE_BUDGET_NS 300000000ull
 
 static const char *row_name(const struct ho_row *row, char *buf, size_t size)
 {
@@ -125,6 +130,19 @@ static void run_row(struct ho_row *row, struct ho_shared *shared)
 		keep(row, shared);
 }
 
+/* The same-CPU ZEROPAGE round trip, measured between the hand-overs of each round. */
+static void run_bare(struct fault_row *bare)
+{
+	struct fault_shared *shared = shared_alloc(sizeof(*shared));
+	struct fault_cell cell = {
+		.row = bare, .shared = shared, .pages = BARE_PAGES, .budget_ns = BARE_BUDGET_NS
+	};
+
+	if (shared && child_run(fault_cell_run, &cell, HO_WAIT_MS, bare->skip) == 0)
+		hist_merge(&bare->hist, &shared->hist);
+	shared_free(shared, sizeof(*shared));
+}
+
 static int run_rounds(struct ho_table *t)
 {
 	struct ho_shared *shared = shared_alloc(sizeof(*shared));
@@ -135,6 +153,7 @@ static int run_rounds(struct ho_table *t)
 		return -ENOMEM;
 	for (unsigned int round = 0; round < t->rounds; round++) {
 		shuffle(order, t->n);
+		run_bare(&t->bare);
 		for (size_t i = 0; i < t->n; i++) {
 			struct ho_row *row = &t->rows[order[i]];
 
@@ -281,6 +300,8 @@ static void ratios_of(struct ho_table *t, struct report *rep, uint64_t bytes, bo
 	report_ratio(rep, name, drain_gb_per_s(ours), release ? drain_gb_per_s(release) : 0);
 	snprintf(name, sizeof(name), "tcp_fault_p50_over_memferry_%s_%s", page, size);
 	report_ratio(rep, name, p50_us(tcp), p50_us(ours));
+	snprintf(name, sizeof(name), "fault_p50_over_zeropage_%s_%s", page, size);
+	report_ratio(rep, name, p50_us(ours), (double)hist_percentile(&t->bare.hist, 50) / 1e3);
 	snprintf(name, sizeof(name), "stop_and_copy_blackout_over_memferry_%s_%s", page, size);
 	report_ratio(rep, name, stop ? blackout_ms(stop) : 0, blackout_ms(ours));
 }
@@ -374,6 +395,8 @@ int bench_handover(const struct bench_opts *opts, struct report *rep)
 		return -ENOMEM;
 	if (opts->rounds)
 		t.rounds = opts->rounds < MAX_ROUNDS ? opts->rounds : MAX_ROUNDS;
+	t.bare = (struct fault_row){ .op = OP_ZEROPAGE_BARE, .threads = 1 };
+	hist_init(&t.bare.hist);
 	add_rows(&t, opts);
 	r = run_rounds(&t);
 	if (r == 0) {
