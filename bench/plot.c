@@ -235,7 +235,7 @@ int plot_handover(const struct report *rep, const char *file)
 	fprintf(out, "set multiplot layout 2,2 title 'Handing over memory' margins "
 		     "0.06,0.86,0.08,0.93 spacing 0.07,0.09\n"
 		     "set xlabel 'memory [MiB]'\nset logscale xy\nset grid\n"
-		     "set xtics (64,256,1024,4096,8192)\nunset key\n");
+		     "set xtics (64,256,1024,4096,8192)\nset format y '%%g'\nunset key\n");
 	handover_panel(out, rep, "blackout_ms", "blackout [ms]");
 	fprintf(out, "set key at screen 0.99,0.93 noenhanced font 'sans,9'\nunset label 1\n");
 	handover_panel(out, rep, "total_s", "until everything has arrived [s]");

@@ -76,7 +76,7 @@ def handover(row):
     assert need(row, "total_s", float) > 0 and need(row, "extra_ram_bytes", int) >= 0
     if not way.startswith("uffd-copy"):
         assert 0 < need(row, "blackout_ms", float) <= row["total_s"] * 1000 + 0.001
-    if way.startswith("memferry"):
+    if "fault_us" in row: # nothing to tell if all had arrived before the first touch
         f = need(row, "fault_us", dict)
         assert 0 < f["p50"] <= f["p99"] <= f["p999"], f
 
