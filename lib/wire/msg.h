@@ -34,7 +34,8 @@ enum mf_wire_type {
 	MF_MSG_WELCOME = 2,   /* S->D  epoch, timeouts, counts; fd: shared page */
 	MF_MSG_REGIONS = 3,   /* S->D  some of the regions (repeated until all are told);
 			       *       fds: memfds of those that have one, in order */
-	MF_MSG_MAPPED = 4,    /* D->S  where each region lies here; fds: uffd, doorbell */
+	MF_MSG_MAPPED = 4,    /* D->S  where each region lies here; fds: uffd, the ferry's
+			       *       bell, the guard's bell */
 	MF_MSG_READY = 5,     /* S->D  ferry runs; fd: its pidfd */
 	MF_MSG_QUIESCE = 6,   /* D->S  stop and save */
 	MF_MSG_STATE = 7,     /* S->D  length; fd: sealed memfd with the blob */
