@@ -110,12 +110,12 @@ static void *touch_all(void *arg)
 		shuffle(order, t->pages);
 	pthread_barrier_wait(t->start);
 	end = now_ns() + c->budget_ns;
-	for (n = 0; n < t->pages && !t->err && now_ns() < end; n++) {
+	for (n = 0; order && n < t->pages && !t->err && now_ns() < end; n++) {
 		ns = touch(c, (uint64_t *)(c->dst + (t->first + order[n]) * PAGE));
 		if (n >= WARM_UP)
 			hist_record(&t->hist, ns);
 	}
-	if (!t->err)
+	if (order && !t->err)
 		t->wrong = count_wrong(t, order, n);
 	free(order);
 	return NULL;
