@@ -232,6 +232,7 @@ struct mf_stats {
 	uint64_t pages_zero;	  /* holes, or discarded by the successor under way */
 	uint64_t pages_poisoned;  /* contents lost: access is SIGBUS */
 	uint64_t pages_released;  /* given back by the source */
+	uint64_t pages_huge;	  /* put together again to huge pages after they arrived */
 	uint64_t faults;	  /* fault messages served */
 	uint64_t blackout_ns;	  /* quiesce asked for .. commit done */
 	uint64_t drain_ns;	  /* commit .. last page arrived; 0 while draining */

@@ -7,7 +7,12 @@
 
 #include "base/faultpath.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 #define PM_POPULATED (((u64)1 << 63) | ((u64)1 << 62))
+#define COLLAPSE_PAUSE_NS ((s64)500 * MF_NSEC_PER_USEC)
 #define POISON_TRIES 2000
 #define POISON_NAP_NS ((s64)MF_NSEC_PER_MSEC)
 
@@ -107,12 +112,57 @@ static void __attribute__((noreturn)) leave(struct mf_guard *g)
 	mf_sys_exit_group(0);
 }
 
+/*
+ * Pages arrive one by one, so what was a huge page at the source is 512 small ones here.
+ * The kernel would put them together in time; where the application asked for huge pages
+ * that is done at once, with a pause between blocks, because a thread that touches one in
+ * the making waits.
+ */
+static bool full(const struct mf_guard *g, u64 at)
+{
+	u64 map[64], n, i;
+
+	for (n = 0; n < MF_PMD_SIZE / MF_PAGE_SIZE; n += ARRAY_SIZE(map)) {
+		if (mf_sys_pread(g->pagemap, map, sizeof(map), (at / MF_PAGE_SIZE + n) * 8) !=
+		    (long)sizeof(map))
+			return false;
+		for (i = 0; i < ARRAY_SIZE(map); i++)
+			if (!(map[i] & PM_POPULATED))
+				return false;
+	}
+	return true;
+}
+
+static void collapse_region(struct mf_guard *g, const struct mf_guard_region *r)
+{
+	u64 at = mf_align_up(r->addr, MF_PMD_SIZE), end = r->addr + r->len;
+	struct pollfd p = { .fd = g->main_pidfd, .events = POLLIN };
+
+	for (; at < end && end - at >= MF_PMD_SIZE; at += MF_PMD_SIZE) {
+		if (!full(g, at))
+			continue;
+		if (mf_sys_madvise((void *)at, MF_PMD_SIZE, MADV_COLLAPSE) == -EINVAL)
+			return; /* before 6.1, or not ours any more */
+		mf_add(&g->sh->pages_huge, MF_PMD_SIZE / MF_PAGE_SIZE);
+		if (mf_sys_ppoll(&p, 1, COLLAPSE_PAUSE_NS) != 0)
+			return;
+	}
+}
+
 static void finish(struct mf_guard *g)
 {
+	u64 one = 1;
+	u32 i;
+
 	mf_guard_release(g);
 	mf_store(&g->sh->phase, MF_PHASE_RELEASED);
 	mf_sys_futex_wake(&g->sh->phase, 1 << 30);
-	leave(g);
+	mf_sys_write(g->ferry_bell, &one, sizeof(one));
+	mf_sys_write(g->done, &one, sizeof(one));
+	for (i = 0; i < g->n_regions; i++)
+		if (g->region[i].thp)
+			collapse_region(g, &g->region[i]);
+	mf_sys_exit_group(0);
 }
 
 /* ------------------------------------------------------------------- lost */

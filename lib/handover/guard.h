@@ -17,6 +17,7 @@ struct mf_guard_region {
 	u64 len;
 	u64 page_size;
 	u32 keep_dontfork; /* the application had asked for MADV_DONTFORK itself */
+	u32 thp;	   /* the application had asked for MADV_HUGEPAGE */
 };
 
 struct mf_guard {

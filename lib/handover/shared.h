@@ -76,6 +76,7 @@ struct mf_shared {
 	u64 pages_zero;
 	u64 pages_poisoned;
 	u64 pages_released;
+	u64 pages_huge; /* put together again by the guard */
 	u64 faults;
 
 	/* hints: the successor's threads write under hint_gate, the pilot reads */

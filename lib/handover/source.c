@@ -12,6 +12,7 @@
 #include "base/opts.h"
 #include "base/sys.h"
 #include "handover/address.h"
+#include "handover/retired.h"
 #include "handover/session.h"
 
 #define TIMEOUT_DEFAULT_MS 5000
@@ -325,6 +326,7 @@ MF_API int mf_source_dispatch(struct mf_source *src)
 
 	if (src->handed_over)
 		return MF_HANDED_OVER;
+	mf_retired_reap();
 	for (;;) {
 		n = epoll_wait(src->epfd, &ev, 1, 0);
 		if (n < 0 && errno != EINTR)

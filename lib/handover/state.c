@@ -279,6 +279,7 @@ int mf_stats_from(const struct mf_shared *sh, struct mf_stats *st)
 	st->pages_zero = sh->pages_zero;
 	st->pages_poisoned = sh->pages_poisoned;
 	st->pages_released = sh->pages_released;
+	st->pages_huge = sh->pages_huge;
 	st->faults = sh->faults;
 	st->blackout_ns = since(sh->t_quiesce_ns, sh->t_commit_ns);
 	st->drain_ns = since(sh->t_commit_ns, sh->t_drained_ns);

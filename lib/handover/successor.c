@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "handover/address.h"
 #include "handover/limits.h"
+#include "handover/retired.h"
 #include "uffd/open.h"
 #include "uffd/op.h"
 
@@ -202,6 +203,7 @@ MF_API int mf_successor_attach(const char *address, const struct mf_successor_op
 	struct mf_successor *s = calloc(1, sizeof(*s));
 	int r;
 
+	mf_retired_reap();
 	if (!s)
 		return mf_fail(-ENOMEM, "no memory for a successor");
 	s->ch.sock = s->peer_pidfd = s->sh_fd = s->uffd = s->ferry_bell = s->guard_bell = -1;
@@ -543,10 +545,12 @@ static void finish(struct mf_successor *s)
 {
 	mf_suc_stop_sampler(s);
 	mf_successor_wait(s, -1);
-	if (s->guard)
-		mf_task_wait(s->guard, 1000, NULL);
-	mf_suc_stop_guard(s);
 	mf_arriving_del(s->sh);
+	/* it may still be busy with huge pages, and is let */
+	mf_retire(s->guard, s->guard_mem, s->guard_bytes, s->sh);
+	s->guard = NULL;
+	s->guard_mem = NULL;
+	s->sh = NULL;
 }
 
 MF_API void mf_successor_free(struct mf_successor *s)

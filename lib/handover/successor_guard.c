@@ -64,6 +64,7 @@ static int fill(struct mf_successor *s)
 			.addr = in->addr,
 			.len = in->w.len,
 			.page_size = in->w.page_size,
+			.thp = !!(in->w.flags & MF_WIRE_REGION_THP),
 			.keep_dontfork = !!(in->w.flags & MF_WIRE_REGION_DONTFORK),
 		};
 	}

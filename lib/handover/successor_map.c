@@ -95,7 +95,7 @@ static int register_range(struct mf_successor *s, const struct mf_msg_region *w,
 {
 	long r = mf_op_register(s->uffd, addr, w->len, UFFDIO_REGISTER_MODE_MISSING, NULL);
 
-	if (!r && w->kind != MF_WIRE_HUGETLB)
+	if (!r)
 		r = mf_sys_madvise((void *)addr, w->len, MADV_DONTFORK);
 	if (r)
 		return mf_fail((int)r, "region %s: cannot register with userfaultfd: %s", w->name,
