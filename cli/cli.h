@@ -14,7 +14,7 @@
 struct mf_cmd {
 	const char *name;
 	const char *summary; /* one line for memferry --help */
-	/* argv[0] is the subcommand's name; parse with getopt_long() from optind 1 */
+	/* argv[0] is "memferry NAME"; parse with getopt_long() from optind 1 */
 	int (*run)(int argc, char **argv);
 };
 

@@ -35,10 +35,15 @@ static void usage(FILE *out)
 
 static int run_command(int argc, char **argv)
 {
+	static char name[32];
+
 	for (size_t i = 0; i < N_COMMANDS; i++) {
 		if (strcmp(argv[0], commands[i].name))
 			continue;
-		optind = 0; /* the subcommand's getopt_long() starts afresh */
+		/* getopt_long() starts afresh, and complains in this name */
+		snprintf(name, sizeof(name), "memferry %s", argv[0]);
+		argv[0] = name;
+		optind = 0;
 		return commands[i].run(argc, argv);
 	}
 	fprintf(stderr, "memferry: there is no command '%s'; see memferry --help\n", argv[0]);
