@@ -24,10 +24,42 @@ u64 mf_rng_below(struct mf_rng *rng, u64 n)
 static u64 odd_number(struct mf_rng *rng)
 {
 	static const u64 odd[] = {
-		0, 1, 2, 7, 8, 9, 15, 16, 63, 64, 127, 128, 255, 256, 257, 511, 512, 4095,
-		4096, 4097, 32767, 32768, 65535, 65536, 0x1fffff, 0x200000, 0x7fffffff,
-		0x80000000, 0xfffffff8, 0xfffffff9, 0xffffffff, 0x100000000,
-		0x7fffffffffffffff, 0x8000000000000000, 0xfffffffffffff000, 0xffffffffffffffff,
+		0,
+		1,
+		2,
+		7,
+		8,
+		9,
+		15,
+		16,
+		63,
+		64,
+		127,
+		128,
+		255,
+		256,
+		257,
+		511,
+		512,
+		4095,
+		4096,
+		4097,
+		32767,
+		32768,
+		65535,
+		65536,
+		0x1fffff,
+		0x200000,
+		0x7fffffff,
+		0x80000000,
+		0xfffffff8,
+		0xfffffff9,
+		0xffffffff,
+		0x100000000,
+		0x7fffffffffffffff,
+		0x8000000000000000,
+		0xfffffffffffff000,
+		0xffffffffffffffff,
 	};
 	u64 v = odd[mf_rng_below(rng, ARRAY_SIZE(odd))];
 
@@ -153,8 +185,8 @@ static size_t splice(struct mf_rng *rng, u8 *buf, size_t len, size_t max)
 size_t mf_mutate(struct mf_rng *rng, u8 *buf, size_t len, size_t max)
 {
 	static size_t (*const ways[])(struct mf_rng *, u8 *, size_t, size_t) = {
-		flip_bit, flip_bit, set_int, set_int, cut, grow, edit_tlv, edit_tlv,
-		drop_tlv, copy_tlv, splice,
+		flip_bit, flip_bit, set_int,  set_int,	cut,	grow,
+		edit_tlv, edit_tlv, drop_tlv, copy_tlv, splice,
 	};
 	u64 n = 1 + mf_rng_below(rng, 4);
 

@@ -13,12 +13,12 @@
 
 u64 mf_fuzz_accepted;
 
-#define CHECK(cond)                                                                             \
-	do {                                                                                    \
-		if (!(cond)) {                                                                  \
-			fprintf(stderr, "wire_fuzz: line %d: %s\n", __LINE__, #cond);           \
-			abort();                                                                \
-		}                                                                               \
+#define CHECK(cond)                                                                            \
+	do {                                                                                   \
+		if (!(cond)) {                                                                 \
+			fprintf(stderr, "wire_fuzz: line %d: %s\n", __LINE__, #cond);          \
+			abort();                                                               \
+		}                                                                              \
 	} while (0)
 
 static union mf_any first, second;
@@ -110,7 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* the fixed part of a page is at hand before its bytes are */
 	if (h.type == MF_MSG_PAGE && h.len > left && left >= MF_WIRE_PAGE_FIXED_BYTES)
 		decode_as(MF_MSG_PAGE, &other, data, h.len);
-	for (u16 t = MF_MSG_HELLO; t <= MF_MSG_DRAINED; t++)
+	for (u16 t = MF_MSG_HELLO; t <= (u16)MF_MSG_DRAINED; t++)
 		decode_as(t, &other, data, left);
 	return 0;
 }

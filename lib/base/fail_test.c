@@ -130,8 +130,8 @@ static void version(void **state)
 {
 	char want[32];
 
-	snprintf(want, sizeof(want), "%d.%d.%d", MEMFERRY_VERSION_MAJOR,
-		 MEMFERRY_VERSION_MINOR, MEMFERRY_VERSION_PATCH);
+	snprintf(want, sizeof(want), "%d.%d.%d", MEMFERRY_VERSION_MAJOR, MEMFERRY_VERSION_MINOR,
+		 MEMFERRY_VERSION_PATCH);
 	assert_string_equal(mf_version(), want);
 }
 

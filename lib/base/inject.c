@@ -11,11 +11,10 @@
 struct mf_inject_plan mf_inject_plan;
 
 static const char *const kind_names[MF_INJECT_KINDS] = {
-	[MF_INJECT_IOCTL] = "ioctl",	 [MF_INJECT_MMAP] = "mmap",
-	[MF_INJECT_READ] = "read",	 [MF_INJECT_SEND] = "send",
-	[MF_INJECT_RECV] = "recv",	 [MF_INJECT_CLONE] = "clone",
-	[MF_INJECT_MADVISE] = "madvise", [MF_INJECT_POLL] = "poll",
-	[MF_INJECT_FD] = "fd",		 [MF_INJECT_ALLOC] = "alloc",
+	[MF_INJECT_IOCTL] = "ioctl",	 [MF_INJECT_MMAP] = "mmap", [MF_INJECT_READ] = "read",
+	[MF_INJECT_SEND] = "send",	 [MF_INJECT_RECV] = "recv", [MF_INJECT_CLONE] = "clone",
+	[MF_INJECT_MADVISE] = "madvise", [MF_INJECT_POLL] = "poll", [MF_INJECT_FD] = "fd",
+	[MF_INJECT_ALLOC] = "alloc",
 };
 
 static u32 kind_named(const char *name, size_t len)

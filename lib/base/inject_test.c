@@ -47,8 +47,8 @@ static void from_the_nth_on(void **state)
 
 static void every_kind_has_a_name(void **state)
 {
-	static const char *const names[] = { "ioctl", "mmap", "read", "send", "recv", "clone",
-					     "madvise", "poll", "fd", "alloc" };
+	static const char *const names[] = { "ioctl", "mmap",	 "read", "send", "recv",
+					     "clone", "madvise", "poll", "fd",	 "alloc" };
 	char text[32];
 
 	assert_int_equal(ARRAY_SIZE(names), MF_INJECT_KINDS - 1);
@@ -64,10 +64,24 @@ static void every_kind_has_a_name(void **state)
 static void nonsense(void **state)
 {
 	static const char *const bad[] = {
-		"", "ioctl", "ioctl:", "ioctl:1", "ioctl:1:", "ioctl:0:EIO", "ioctl:-1:EIO",
-		"ioctl:1:ENOTHING", "ioctl:1:0", "ioctl:1:5000", "ioctl:1:12x", "ioctl:x:EIO",
-		"none:1:EIO", "ioctl2:1:EIO", "ioctl:1++:EIO", "ioctl:99999999999:EIO",
-		":1:EIO", "ioctl:1:EIO:more",
+		"",
+		"ioctl",
+		"ioctl:",
+		"ioctl:1",
+		"ioctl:1:",
+		"ioctl:0:EIO",
+		"ioctl:-1:EIO",
+		"ioctl:1:ENOTHING",
+		"ioctl:1:0",
+		"ioctl:1:5000",
+		"ioctl:1:12x",
+		"ioctl:x:EIO",
+		"none:1:EIO",
+		"ioctl2:1:EIO",
+		"ioctl:1++:EIO",
+		"ioctl:99999999999:EIO",
+		":1:EIO",
+		"ioctl:1:EIO:more",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -131,8 +145,8 @@ static void maps_obey(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(nth_call),	    TEST(from_the_nth_on), TEST(every_kind_has_a_name),
-		TEST(nonsense),	    TEST(fdpass_obeys),	   TEST(maps_obey),
+		TEST(nth_call), TEST(from_the_nth_on), TEST(every_kind_has_a_name),
+		TEST(nonsense), TEST(fdpass_obeys),    TEST(maps_obey),
 	};
 
 	return cmocka_run_group_tests_name("inject", tests, NULL, NULL);

@@ -102,13 +102,13 @@ static u32 flag_of(const char *two)
 		char name[3];
 		u32 flag;
 	} known[] = {
-		{ "lo", MF_VMA_LOCKED },    { "ht", MF_VMA_HUGETLB },
-		{ "hg", MF_VMA_THP },	    { "nh", MF_VMA_NOTHP },
-		{ "dc", MF_VMA_DONTFORK },  { "nr", MF_VMA_NORESERVE },
-		{ "dd", MF_VMA_DONTDUMP },  { "um", MF_VMA_UFFD },
-		{ "uw", MF_VMA_UFFD },	    { "ui", MF_VMA_UFFD },
-		{ "io", MF_VMA_SPECIAL },   { "pf", MF_VMA_SPECIAL },
-		{ "mm", MF_VMA_SPECIAL },   { "gd", MF_VMA_STACK },
+		{ "lo", MF_VMA_LOCKED },   { "ht", MF_VMA_HUGETLB },
+		{ "hg", MF_VMA_THP },	   { "nh", MF_VMA_NOTHP },
+		{ "dc", MF_VMA_DONTFORK }, { "nr", MF_VMA_NORESERVE },
+		{ "dd", MF_VMA_DONTDUMP }, { "um", MF_VMA_UFFD },
+		{ "uw", MF_VMA_UFFD },	   { "ui", MF_VMA_UFFD },
+		{ "io", MF_VMA_SPECIAL },  { "pf", MF_VMA_SPECIAL },
+		{ "mm", MF_VMA_SPECIAL },  { "gd", MF_VMA_STACK },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
@@ -154,8 +154,10 @@ static int take_line(struct walk *w, bool *ret_past)
 	w->n = 0;
 	if (!parse_head(w->line, &next)) {
 		if (!w->flags)
-			return mf_fail(-EPROTO, "/proc/self/maps has a line that is not a "
-						"mapping: \"%.100s\"", w->line);
+			return mf_fail(-EPROTO,
+				       "/proc/self/maps has a line that is not a "
+				       "mapping: \"%.100s\"",
+				       w->line);
 		if (w->pending)
 			parse_detail(w->line, &w->vma);
 		return 0;

@@ -6,17 +6,17 @@
 #include "types.h"
 
 #define MF_VMA_SHARED (1u << 0)
-#define MF_VMA_FILE (1u << 1)	    /* has an inode (memfd and shmem included) */
-#define MF_VMA_LOCKED (1u << 2)	    /* VmFlags lo */
-#define MF_VMA_HUGETLB (1u << 3)    /* ht */
-#define MF_VMA_THP (1u << 4)	    /* hg */
-#define MF_VMA_NOTHP (1u << 5)	    /* nh */
-#define MF_VMA_DONTFORK (1u << 6)   /* dc */
-#define MF_VMA_NORESERVE (1u << 7)  /* nr */
-#define MF_VMA_DONTDUMP (1u << 8)   /* dd */
-#define MF_VMA_UFFD (1u << 9)	    /* um, uw or ui: registered with a userfaultfd */
-#define MF_VMA_SPECIAL (1u << 10)   /* io, pf, mm: device or pfn mapping */
-#define MF_VMA_STACK (1u << 11)	    /* gd: grows down */
+#define MF_VMA_FILE (1u << 1)	   /* has an inode (memfd and shmem included) */
+#define MF_VMA_LOCKED (1u << 2)	   /* VmFlags lo */
+#define MF_VMA_HUGETLB (1u << 3)   /* ht */
+#define MF_VMA_THP (1u << 4)	   /* hg */
+#define MF_VMA_NOTHP (1u << 5)	   /* nh */
+#define MF_VMA_DONTFORK (1u << 6)  /* dc */
+#define MF_VMA_NORESERVE (1u << 7) /* nr */
+#define MF_VMA_DONTDUMP (1u << 8)  /* dd */
+#define MF_VMA_UFFD (1u << 9)	   /* um, uw or ui: registered with a userfaultfd */
+#define MF_VMA_SPECIAL (1u << 10)  /* io, pf, mm: device or pfn mapping */
+#define MF_VMA_STACK (1u << 11)	   /* gd: grows down */
 
 struct mf_vma {
 	u64 start, end;

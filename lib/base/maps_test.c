@@ -53,7 +53,8 @@ static struct mf_vma look(void *p, bool flags)
 	u64 start = (uintptr_t)p;
 
 	assert_int_equal((flags ? mf_maps_walk_flags : mf_maps_walk)(start, start + LEN,
-								    collect, &f), 0);
+								     collect, &f),
+			 0);
 	assert_int_equal(f.n, 1);
 	assert_true(f.vma[0].start <= start && f.vma[0].end >= start + LEN);
 	return f.vma[0];
@@ -63,10 +64,10 @@ static void assert_flag(void *p, u32 flag)
 {
 	struct mf_vma v = look(p, true);
 
-	assert_int_equal(v.flags & (MF_VMA_LOCKED | MF_VMA_HUGETLB | MF_VMA_THP |
-				    MF_VMA_NOTHP | MF_VMA_DONTFORK | MF_VMA_NORESERVE |
-				    MF_VMA_DONTDUMP | MF_VMA_UFFD | MF_VMA_SPECIAL |
-				    MF_VMA_STACK), flag);
+	assert_int_equal(v.flags & (MF_VMA_LOCKED | MF_VMA_HUGETLB | MF_VMA_THP | MF_VMA_NOTHP |
+				    MF_VMA_DONTFORK | MF_VMA_NORESERVE | MF_VMA_DONTDUMP |
+				    MF_VMA_UFFD | MF_VMA_SPECIAL | MF_VMA_STACK),
+			 flag);
 	assert_int_equal(v.kernel_page_size, 4096);
 	assert_int_equal(v.prot, PROT_READ | PROT_WRITE);
 	assert_int_equal(munmap(p, LEN), 0);
@@ -101,8 +102,10 @@ static void advised(void **state)
 		int advice;
 		u32 flag;
 	} rows[] = {
-		{ MADV_HUGEPAGE, MF_VMA_THP },	   { MADV_NOHUGEPAGE, MF_VMA_NOTHP },
-		{ MADV_DONTFORK, MF_VMA_DONTFORK }, { MADV_DONTDUMP, MF_VMA_DONTDUMP },
+		{ MADV_HUGEPAGE, MF_VMA_THP },
+		{ MADV_NOHUGEPAGE, MF_VMA_NOTHP },
+		{ MADV_DONTFORK, MF_VMA_DONTFORK },
+		{ MADV_DONTDUMP, MF_VMA_DONTDUMP },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -134,13 +137,14 @@ static void locked(void **state)
 static void noreserve(void **state)
 {
 	assert_flag(map_flags(PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE), MF_VMA_NORESERVE);
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE),
+		    MF_VMA_NORESERVE);
 }
 
 static void grows_down(void **state)
 {
-	char *p = map_flags(PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN);
+	char *p =
+		map_flags(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN);
 
 	assert_flag(p, MF_VMA_STACK);
 }
@@ -270,7 +274,8 @@ static void many_lines(void **state)
 		assert_true(fd >= 0);
 		assert_int_equal(ftruncate(fd, PAGE), 0);
 		assert_ptr_equal(mmap(area + 2 * i * PAGE, PAGE, PROT_READ,
-				      MAP_SHARED | MAP_FIXED, fd, 0), area + 2 * i * PAGE);
+				      MAP_SHARED | MAP_FIXED, fd, 0),
+				 area + 2 * i * PAGE);
 		close(fd);
 	}
 	assert_int_equal(mf_maps_walk(start, start + 2 * MAPS * PAGE, check_order, &o), 0);
@@ -307,18 +312,12 @@ static void long_names_are_cut(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(plain),
-		cmocka_unit_test(protections),
-		cmocka_unit_test(advised),
-		cmocka_unit_test(locked),
-		cmocka_unit_test(noreserve),
-		cmocka_unit_test(grows_down),
-		cmocka_unit_test(shared_memfd),
-		cmocka_unit_test(hugetlb),
-		cmocka_unit_test(ranges),
-		cmocka_unit_test(stopped),
-		cmocka_unit_test(many_lines),
-		cmocka_unit_test(long_names_are_cut),
+		cmocka_unit_test(plain),	cmocka_unit_test(protections),
+		cmocka_unit_test(advised),	cmocka_unit_test(locked),
+		cmocka_unit_test(noreserve),	cmocka_unit_test(grows_down),
+		cmocka_unit_test(shared_memfd), cmocka_unit_test(hugetlb),
+		cmocka_unit_test(ranges),	cmocka_unit_test(stopped),
+		cmocka_unit_test(many_lines),	cmocka_unit_test(long_names_are_cut),
 	};
 
 	return cmocka_run_group_tests_name("maps", tests, NULL, NULL);

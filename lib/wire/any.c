@@ -4,15 +4,15 @@
 #include <errno.h>
 #include <string.h>
 
-#define ADAPT(name)                                                                             \
-	static int encode_##name(u8 *buf, size_t size, const struct mf_wire_header *h,          \
-				 const union mf_any *m)                                         \
-	{                                                                                       \
-		return mf_wire_encode_##name(buf, size, h, &m->name);                           \
-	}                                                                                       \
-	static int decode_##name(const u8 *payload, size_t len, union mf_any *ret_m)            \
-	{                                                                                       \
-		return mf_wire_decode_##name(payload, len, &ret_m->name);                       \
+#define ADAPT(name)                                                                            \
+	static int encode_##name(u8 *buf, size_t size, const struct mf_wire_header *h,         \
+				 const union mf_any *m)                                        \
+	{                                                                                      \
+		return mf_wire_encode_##name(buf, size, h, &m->name);                          \
+	}                                                                                      \
+	static int decode_##name(const u8 *payload, size_t len, union mf_any *ret_m)           \
+	{                                                                                      \
+		return mf_wire_decode_##name(payload, len, &ret_m->name);                      \
 	}
 
 ADAPT(hello)
@@ -36,15 +36,18 @@ struct codec {
 	int (*decode)(const u8 *payload, size_t len, union mf_any *ret_m);
 };
 
-#define CODEC(name) { sizeof(struct mf_msg_##name), encode_##name, decode_##name }
+#define CODEC(name)                                                                            \
+	{                                                                                      \
+		sizeof(struct mf_msg_##name), encode_##name, decode_##name                     \
+	}
 
 static const struct codec codecs[] = {
-	[MF_MSG_HELLO] = CODEC(hello),	       [MF_MSG_WELCOME] = CODEC(welcome),
-	[MF_MSG_REGIONS] = CODEC(regions),     [MF_MSG_MAPPED] = CODEC(mapped),
-	[MF_MSG_READY] = CODEC(ready),	       [MF_MSG_STATE] = CODEC(state),
-	[MF_MSG_FDS] = CODEC(fds),	       [MF_MSG_ABORT] = CODEC(abort),
-	[MF_MSG_URGENT] = CODEC(urgent),       [MF_MSG_PAGE_REQ] = CODEC(page_req),
-	[MF_MSG_ACK] = CODEC(ack),	       [MF_MSG_PAGE] = CODEC(page),
+	[MF_MSG_HELLO] = CODEC(hello),	   [MF_MSG_WELCOME] = CODEC(welcome),
+	[MF_MSG_REGIONS] = CODEC(regions), [MF_MSG_MAPPED] = CODEC(mapped),
+	[MF_MSG_READY] = CODEC(ready),	   [MF_MSG_STATE] = CODEC(state),
+	[MF_MSG_FDS] = CODEC(fds),	   [MF_MSG_ABORT] = CODEC(abort),
+	[MF_MSG_URGENT] = CODEC(urgent),   [MF_MSG_PAGE_REQ] = CODEC(page_req),
+	[MF_MSG_ACK] = CODEC(ack),	   [MF_MSG_PAGE] = CODEC(page),
 	[MF_MSG_BLOB] = CODEC(blob),
 };
 
@@ -276,18 +279,18 @@ static const struct {
 	u16 type;
 	void (*fill)(union mf_any *m);
 } samples[] = {
-	{ MF_MSG_HELLO, hello_least },	     { MF_MSG_HELLO, hello_most },
-	{ MF_MSG_WELCOME, welcome_least },   { MF_MSG_WELCOME, welcome_most },
-	{ MF_MSG_REGIONS, regions_least },   { MF_MSG_REGIONS, regions_most },
-	{ MF_MSG_MAPPED, mapped_least },     { MF_MSG_MAPPED, mapped_most },
-	{ MF_MSG_READY, ready_most },	     { MF_MSG_STATE, state_least },
-	{ MF_MSG_STATE, state_most },	     { MF_MSG_FDS, fds_least },
-	{ MF_MSG_FDS, fds_most },	     { MF_MSG_ABORT, abort_least },
-	{ MF_MSG_ABORT, abort_most },	     { MF_MSG_URGENT, urgent_least },
-	{ MF_MSG_URGENT, urgent_most },	     { MF_MSG_PAGE_REQ, page_req_most },
-	{ MF_MSG_ACK, ack_most },	     { MF_MSG_PAGE, page_hole },
-	{ MF_MSG_PAGE, page_lost },	     { MF_MSG_PAGE, page_most },
-	{ MF_MSG_BLOB, blob_least },	     { MF_MSG_BLOB, blob_most },
+	{ MF_MSG_HELLO, hello_least },	   { MF_MSG_HELLO, hello_most },
+	{ MF_MSG_WELCOME, welcome_least }, { MF_MSG_WELCOME, welcome_most },
+	{ MF_MSG_REGIONS, regions_least }, { MF_MSG_REGIONS, regions_most },
+	{ MF_MSG_MAPPED, mapped_least },   { MF_MSG_MAPPED, mapped_most },
+	{ MF_MSG_READY, ready_most },	   { MF_MSG_STATE, state_least },
+	{ MF_MSG_STATE, state_most },	   { MF_MSG_FDS, fds_least },
+	{ MF_MSG_FDS, fds_most },	   { MF_MSG_ABORT, abort_least },
+	{ MF_MSG_ABORT, abort_most },	   { MF_MSG_URGENT, urgent_least },
+	{ MF_MSG_URGENT, urgent_most },	   { MF_MSG_PAGE_REQ, page_req_most },
+	{ MF_MSG_ACK, ack_most },	   { MF_MSG_PAGE, page_hole },
+	{ MF_MSG_PAGE, page_lost },	   { MF_MSG_PAGE, page_most },
+	{ MF_MSG_BLOB, blob_least },	   { MF_MSG_BLOB, blob_most },
 };
 
 bool mf_any_sample(size_t i, u16 *ret_type, union mf_any *ret_m)

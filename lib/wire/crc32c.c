@@ -17,9 +17,9 @@
  * eight numbers make the whole table, at compile time.
  */
 #define BIT(i, b, entry) (((i) >> (b)) & 1 ? (entry) : 0u)
-#define E1(i)                                                                                   \
-	(BIT(i, 0, 0xf26b8303u) ^ BIT(i, 1, 0xe13b70f7u) ^ BIT(i, 2, 0xc79a971fu) ^             \
-	 BIT(i, 3, 0x8ad958cfu) ^ BIT(i, 4, 0x105ec76fu) ^ BIT(i, 5, 0x20bd8edeu) ^             \
+#define E1(i)                                                                                  \
+	(BIT(i, 0, 0xf26b8303u) ^ BIT(i, 1, 0xe13b70f7u) ^ BIT(i, 2, 0xc79a971fu) ^            \
+	 BIT(i, 3, 0x8ad958cfu) ^ BIT(i, 4, 0x105ec76fu) ^ BIT(i, 5, 0x20bd8edeu) ^            \
 	 BIT(i, 6, 0x417b1dbcu) ^ BIT(i, 7, 0x82f63b78u))
 #define E4(i) E1(i), E1((i) + 1), E1((i) + 2), E1((i) + 3)
 #define E16(i) E4(i), E4((i) + 4), E4((i) + 8), E4((i) + 12)

@@ -89,10 +89,8 @@ static void pieces_make_the_whole(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(table_vectors),
-		cmocka_unit_test(cpu_vectors),
-		cmocka_unit_test(chosen_vectors),
-		cmocka_unit_test(ways_agree),
+		cmocka_unit_test(table_vectors),	 cmocka_unit_test(cpu_vectors),
+		cmocka_unit_test(chosen_vectors),	 cmocka_unit_test(ways_agree),
 		cmocka_unit_test(pieces_make_the_whole),
 	};
 

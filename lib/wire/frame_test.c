@@ -112,7 +112,7 @@ static bool is_empty(u16 type)
 
 static void lengths(void **state)
 {
-	for (u16 t = MF_MSG_HELLO; t <= MF_MSG_DRAINED; t++) {
+	for (u16 t = MF_MSG_HELLO; t <= (u16)MF_MSG_DRAINED; t++) {
 		u32 max = MF_WIRE_MAX_CONTROL;
 
 		if (!strcmp(mf_wire_type_name(t), "?"))

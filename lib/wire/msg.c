@@ -41,36 +41,44 @@ enum {
 	TLV_DATA = 29,
 };
 
-#define NEED(msg, member, tlv, kind)                                                            \
-	{ TLV_##tlv, MF_TLV_##kind, true, offsetof(struct mf_msg_##msg, member), 0 }
-#define MAY(msg, member, tlv, kind)                                                             \
-	{ TLV_##tlv, MF_TLV_##kind, false, offsetof(struct mf_msg_##msg, member), 0 }
-#define MAY_TOKEN(msg)                                                                          \
-	{ TLV_TOKEN, MF_TLV_TOKEN, false, offsetof(struct mf_msg_##msg, token),                 \
-	  offsetof(struct mf_msg_##msg, has_token) }
-#define NEED_DATA(msg)                                                                          \
-	{ TLV_DATA, MF_TLV_DATA, true, offsetof(struct mf_msg_##msg, data),                     \
-	  offsetof(struct mf_msg_##msg, len) }
+#define NEED(msg, member, tlv, kind)                                                           \
+	{                                                                                      \
+		TLV_##tlv, MF_TLV_##kind, true, offsetof(struct mf_msg_##msg, member), 0       \
+	}
+#define MAY(msg, member, tlv, kind)                                                            \
+	{                                                                                      \
+		TLV_##tlv, MF_TLV_##kind, false, offsetof(struct mf_msg_##msg, member), 0      \
+	}
+#define MAY_TOKEN(msg)                                                                         \
+	{                                                                                      \
+		TLV_TOKEN, MF_TLV_TOKEN, false, offsetof(struct mf_msg_##msg, token),          \
+			offsetof(struct mf_msg_##msg, has_token)                               \
+	}
+#define NEED_DATA(msg)                                                                         \
+	{                                                                                      \
+		TLV_DATA, MF_TLV_DATA, true, offsetof(struct mf_msg_##msg, data),              \
+			offsetof(struct mf_msg_##msg, len)                                     \
+	}
 
-#define MESSAGE(name, TYPE, list_)                                                              \
-	static const struct mf_tlv_msg name##_msg = {                                           \
-		.type = MF_MSG_##TYPE,                                                          \
-		.n_fields = ARRAY_SIZE(name##_fields),                                          \
-		.size = sizeof(struct mf_msg_##name),                                           \
-		.field = name##_fields,                                                         \
-		.list = (list_),                                                                \
-		.ok = name##_ok,                                                                \
-	};                                                                                      \
-	_Static_assert(ARRAY_SIZE(name##_fields) <= 32, "one bit a field");                     \
-	_Static_assert(sizeof(struct mf_msg_##name) <= UINT16_MAX, "offsets are u16");          \
-	int mf_wire_encode_##name(u8 *buf, size_t size, const struct mf_wire_header *h,         \
-				  const struct mf_msg_##name *m)                                \
-	{                                                                                       \
-		return mf_tlv_encode(&name##_msg, buf, size, h, m);                             \
-	}                                                                                       \
-	int mf_wire_decode_##name(const u8 *payload, size_t len, struct mf_msg_##name *ret_m)   \
-	{                                                                                       \
-		return mf_tlv_decode(&name##_msg, payload, len, ret_m);                         \
+#define MESSAGE(name, TYPE, list_)                                                             \
+	static const struct mf_tlv_msg name##_msg = {                                          \
+		.type = MF_MSG_##TYPE,                                                         \
+		.n_fields = ARRAY_SIZE(name##_fields),                                         \
+		.size = sizeof(struct mf_msg_##name),                                          \
+		.field = name##_fields,                                                        \
+		.list = (list_),                                                               \
+		.ok = name##_ok,                                                               \
+	};                                                                                     \
+	_Static_assert(ARRAY_SIZE(name##_fields) <= 32, "one bit a field");                    \
+	_Static_assert(sizeof(struct mf_msg_##name) <= UINT16_MAX, "offsets are u16");         \
+	int mf_wire_encode_##name(u8 *buf, size_t size, const struct mf_wire_header *h,        \
+				  const struct mf_msg_##name *m)                               \
+	{                                                                                      \
+		return mf_tlv_encode(&name##_msg, buf, size, h, m);                            \
+	}                                                                                      \
+	int mf_wire_decode_##name(const u8 *payload, size_t len, struct mf_msg_##name *ret_m)  \
+	{                                                                                      \
+		return mf_tlv_decode(&name##_msg, payload, len, ret_m);                        \
 	}
 
 static bool page_size_ok(u64 size)
@@ -87,9 +95,12 @@ static bool piece_ok(u64 offset, u64 len)
 /* ------------------------------------------------------------------ HELLO */
 
 static const struct mf_tlv_field hello_fields[] = {
-	NEED(hello, ver_min, VER_MIN, U16),	NEED(hello, ver_max, VER_MAX, U16),
-	NEED(hello, page_size, PAGE_SIZE, U32), NEED(hello, features, FEATURES, U64),
-	NEED(hello, app, APP, NAME),		MAY_TOKEN(hello),
+	NEED(hello, ver_min, VER_MIN, U16),
+	NEED(hello, ver_max, VER_MAX, U16),
+	NEED(hello, page_size, PAGE_SIZE, U32),
+	NEED(hello, features, FEATURES, U64),
+	NEED(hello, app, APP, NAME),
+	MAY_TOKEN(hello),
 };
 
 static bool hello_ok(const void *p)
@@ -131,9 +142,9 @@ MESSAGE(welcome, WELCOME, NULL)
 /* ---------------------------------------------------------------- REGIONS */
 
 #define REGION_FIXED_BYTES 48
-#define REGION_FLAGS                                                                            \
-	(MF_WIRE_REGION_RELOCATABLE | MF_WIRE_REGION_THP | MF_WIRE_REGION_NOTHP |               \
-	 MF_WIRE_REGION_LOCKED | MF_WIRE_REGION_NORESERVE | MF_WIRE_REGION_DONTFORK |           \
+#define REGION_FLAGS                                                                           \
+	(MF_WIRE_REGION_RELOCATABLE | MF_WIRE_REGION_THP | MF_WIRE_REGION_NOTHP |              \
+	 MF_WIRE_REGION_LOCKED | MF_WIRE_REGION_NORESERVE | MF_WIRE_REGION_DONTFORK |          \
 	 MF_WIRE_REGION_DONTDUMP)
 
 static bool region_ok(const struct mf_msg_region *r)
@@ -153,8 +164,7 @@ static bool region_ok(const struct mf_msg_region *r)
 		return false;
 	if (r->kind != MF_WIRE_SHARED_FD)
 		return r->fd_offset == 0;
-	return !mf_range_bad(r->fd_offset, r->len) &&
-	       mf_is_aligned(r->fd_offset, r->page_size);
+	return !mf_range_bad(r->fd_offset, r->len) && mf_is_aligned(r->fd_offset, r->page_size);
 }
 
 static size_t region_put(u8 *v, const void *p, u32 i)
@@ -265,8 +275,7 @@ static bool mapped_ok(const void *p)
 	const struct mf_msg_mapped *m = p;
 
 	for (u32 i = 0; i < m->count; i++) {
-		if (m->index[i] >= MF_WIRE_MAX_REGIONS ||
-		    (i && m->index[i] <= m->index[i - 1]))
+		if (m->index[i] >= MF_WIRE_MAX_REGIONS || (i && m->index[i] <= m->index[i - 1]))
 			return false;
 		if (!m->addr[i] || !mf_is_aligned(m->addr[i], MF_PAGE_SIZE))
 			return false;

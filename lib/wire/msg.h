@@ -22,8 +22,8 @@
 #define MF_WIRE_MAX_CONTROL (64 * 1024)
 #define MF_WIRE_MAX_PAGE (2 * 1024 * 1024 + 4096)
 
-#define MF_WIRE_NAME_MAX 64   /* with the NUL */
-#define MF_WIRE_TEXT_MAX 512  /* with the NUL */
+#define MF_WIRE_NAME_MAX 64  /* with the NUL */
+#define MF_WIRE_TEXT_MAX 512 /* with the NUL */
 #define MF_WIRE_REGIONS_PER_FRAME 256
 #define MF_WIRE_FDS_PER_FRAME 200 /* the kernel's limit is 253 */
 #define MF_WIRE_MAX_REGIONS ((u32)1 << 20)
@@ -39,18 +39,18 @@ enum mf_wire_type {
 	MF_MSG_READY = 5,     /* S->D  ferry runs; fd: its pidfd */
 	MF_MSG_QUIESCE = 6,   /* D->S  stop and save */
 	MF_MSG_STATE = 7,     /* S->D  length; fd: sealed memfd with the blob */
-	MF_MSG_FDS = 8,       /* S->D  names; fds in the same order (repeated) */
+	MF_MSG_FDS = 8,	      /* S->D  names; fds in the same order (repeated) */
 	MF_MSG_COMMITTED = 9, /* D->S  after the compare-and-swap */
 	MF_MSG_ABORT = 10,    /* both  errno and text: this attempt is over */
 
 	/* TCP only */
-	MF_MSG_URGENT = 16,    /* D->S  first frame of the second connection: epoch, token */
-	MF_MSG_COMMIT = 17,    /* D->S  asks for the commit; answered by COMMITTED */
-	MF_MSG_PAGE_REQ = 18,  /* D->S  a fault: region, offset, length */
-	MF_MSG_PAGE = 19,      /* S->D  fixed part, then the bytes */
-	MF_MSG_ACK = 20,       /* D->S  region, offset, length have been placed */
-	MF_MSG_BLOB = 21,      /* S->D  a piece of the state */
-	MF_MSG_DRAINED = 22,   /* S->D  everything was sent */
+	MF_MSG_URGENT = 16,   /* D->S  first frame of the second connection: epoch, token */
+	MF_MSG_COMMIT = 17,   /* D->S  asks for the commit; answered by COMMITTED */
+	MF_MSG_PAGE_REQ = 18, /* D->S  a fault: region, offset, length */
+	MF_MSG_PAGE = 19,     /* S->D  fixed part, then the bytes */
+	MF_MSG_ACK = 20,      /* D->S  region, offset, length have been placed */
+	MF_MSG_BLOB = 21,     /* S->D  a piece of the state */
+	MF_MSG_DRAINED = 22,  /* S->D  everything was sent */
 };
 
 /* ---------------------------------------------------------------- header */
@@ -106,8 +106,8 @@ enum mf_wire_region_kind {
 };
 
 #define MF_WIRE_REGION_RELOCATABLE ((u32)1 << 0)
-#define MF_WIRE_REGION_THP ((u32)1 << 1)    /* madvise(HUGEPAGE) */
-#define MF_WIRE_REGION_NOTHP ((u32)1 << 2)  /* madvise(NOHUGEPAGE) */
+#define MF_WIRE_REGION_THP ((u32)1 << 1)   /* madvise(HUGEPAGE) */
+#define MF_WIRE_REGION_NOTHP ((u32)1 << 2) /* madvise(NOHUGEPAGE) */
 #define MF_WIRE_REGION_LOCKED ((u32)1 << 3)
 #define MF_WIRE_REGION_NORESERVE ((u32)1 << 4)
 #define MF_WIRE_REGION_DONTFORK ((u32)1 << 5)
@@ -208,9 +208,9 @@ struct mf_msg_blob {
  * empty if there are no regions. What spans frames (indices, counts, overlaps, checksums
  * of BLOB and PAGE) is the receiver's to check.
  */
-#define MF_WIRE_CODEC(name)                                                                     \
-	int mf_wire_encode_##name(u8 *buf, size_t size, const struct mf_wire_header *h,         \
-				  const struct mf_msg_##name *m);                               \
+#define MF_WIRE_CODEC(name)                                                                    \
+	int mf_wire_encode_##name(u8 *buf, size_t size, const struct mf_wire_header *h,        \
+				  const struct mf_msg_##name *m);                              \
 	int mf_wire_decode_##name(const u8 *payload, size_t len, struct mf_msg_##name *ret_m)
 
 MF_WIRE_CODEC(hello);

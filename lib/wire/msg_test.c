@@ -157,8 +157,8 @@ static void bit_flips(void **state)
 			assert_true(r == 0 || r == -EBADMSG || r == -EPROTO);
 			if (r)
 				continue;
-			assert_int_equal(mf_any_decode(type, payload, encode(type, &out),
-						       &again), 0);
+			assert_int_equal(
+				mf_any_decode(type, payload, encode(type, &out), &again), 0);
 			assert_same(type, &out, &again);
 		}
 	}
@@ -278,9 +278,9 @@ static void dirty_padding(void **state)
 static void bytes_of_ready(void **state)
 {
 	static const u8 want[48] = {
-		'M', 'F', 'R', 'Y', 1, 0, 5, 0, 16, 0, 0, 0, 0, 0, 0, 0,
-		77, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0,
-		12, 0, 1, 0, 4, 0, 0, 0, 0x78, 0x56, 0x34, 0x12, 0, 0, 0, 0,
+		'M', 'F', 'R', 'Y', 1, 0, 5, 0, 16,   0,    0,	  0,	0, 0, 0, 0,
+		77,  0,	  0,   0,   0, 0, 0, 0, 5,    0,    0,	  0,	0, 0, 0, 0,
+		12,  0,	  1,   0,   4, 0, 0, 0, 0x78, 0x56, 0x34, 0x12, 0, 0, 0, 0,
 	};
 
 	in.ready.ferry_pid = 0x12345678;
@@ -403,8 +403,14 @@ static void texts(void **state)
 static void assert_bad_region(size_t at, size_t bytes, u64 value)
 {
 	const struct mf_msg_region good = {
-		.index = 1, .kind = MF_WIRE_SHARED_FD, .prot = 3, .addr = 0x200000,
-		.len = 0x400000, .page_size = 0x200000, .fd_offset = 0x200000, .name = "r",
+		.index = 1,
+		.kind = MF_WIRE_SHARED_FD,
+		.prot = 3,
+		.addr = 0x200000,
+		.len = 0x400000,
+		.page_size = 0x200000,
+		.fd_offset = 0x200000,
+		.name = "r",
 	};
 	u8 *fixed = payload + 16 + 8; /* after COUNT, and REGION's own header */
 	struct mf_msg_region *r = &in.regions.region[0];
@@ -516,14 +522,14 @@ static void pages(void **state)
 }
 
 /* Change the sample in @stmt: it must then be refused by the encoder. */
-#define ASSERT_BAD(TYPE, stmt)                                                                  \
-	do {                                                                                    \
-		u16 type_ = 0;                                                                  \
-		for (size_t i_ = 0; type_ != MF_MSG_##TYPE; i_++)                               \
-			assert_true(mf_any_sample(i_, &type_, &in));                            \
-		stmt;                                                                           \
-		assert_int_equal(mf_any_encode(type_, frame, sizeof(frame), &head, &in),        \
-				 -EINVAL);                                                      \
+#define ASSERT_BAD(TYPE, stmt)                                                                 \
+	do {                                                                                   \
+		u16 type_ = 0;                                                                 \
+		for (size_t i_ = 0; type_ != MF_MSG_##TYPE; i_++)                              \
+			assert_true(mf_any_sample(i_, &type_, &in));                           \
+		stmt;                                                                          \
+		assert_int_equal(mf_any_encode(type_, frame, sizeof(frame), &head, &in),       \
+				 -EINVAL);                                                     \
 	} while (0)
 
 static void bad_values(void **state)
@@ -569,22 +575,14 @@ static void blob_too_long(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(there_and_back),
-		cmocka_unit_test(no_room),
-		cmocka_unit_test(truncated),
-		cmocka_unit_test(bit_flips),
-		cmocka_unit_test(unknown_tlvs),
-		cmocka_unit_test(twice_or_missing),
-		cmocka_unit_test(dirty_padding),
-		cmocka_unit_test(bytes_of_ready),
-		cmocka_unit_test(counts),
-		cmocka_unit_test(encoded_counts),
-		cmocka_unit_test(names),
-		cmocka_unit_test(texts),
-		cmocka_unit_test(bad_regions),
-		cmocka_unit_test(disorder),
-		cmocka_unit_test(pages),
-		cmocka_unit_test(bad_values),
+		cmocka_unit_test(there_and_back), cmocka_unit_test(no_room),
+		cmocka_unit_test(truncated),	  cmocka_unit_test(bit_flips),
+		cmocka_unit_test(unknown_tlvs),	  cmocka_unit_test(twice_or_missing),
+		cmocka_unit_test(dirty_padding),  cmocka_unit_test(bytes_of_ready),
+		cmocka_unit_test(counts),	  cmocka_unit_test(encoded_counts),
+		cmocka_unit_test(names),	  cmocka_unit_test(texts),
+		cmocka_unit_test(bad_regions),	  cmocka_unit_test(disorder),
+		cmocka_unit_test(pages),	  cmocka_unit_test(bad_values),
 		cmocka_unit_test(blob_too_long),
 	};
 

@@ -30,7 +30,7 @@ struct mf_tlv_field {
 	u16 tlv;
 	u8 kind; /* enum mf_tlv_kind */
 	bool required;
-	u16 at;	 /* offset in the struct */
+	u16 at; /* offset in the struct */
 	u16 aux;
 };
 
