@@ -22,8 +22,8 @@ class Conn:
 
     def __init__(self, path, timeout=WAIT):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(timeout)
         self.sock.connect(path)
+        self.sock.settimeout(timeout)
         self.buf = bytearray()
 
     def send(self, data):

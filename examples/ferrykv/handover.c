@@ -126,6 +126,7 @@ static void drain_ready(struct server *srv, struct watch *w, uint32_t events)
 
 	if (r == -ETIMEDOUT)
 		return;
+	h->stats.size = sizeof(h->stats);
 	mf_successor_stats(h->successor, &h->stats);
 	if (r < 0) {
 		complain("the rest of the memory is lost, ending");
@@ -186,7 +187,14 @@ int handover_take(struct server *srv)
 		srv->opt.handover = srv->opt.takeover;
 	if (srv->opt.token_file && token_read(srv->opt.token_file, token))
 		return -1;
-	if (mf_successor_attach(srv->opt.takeover, &opts, &h->successor))
+	r = mf_successor_attach(srv->opt.takeover, &opts, &h->successor);
+	if (r == -EPERM) {
+		/* what an ordinary user may have: values pass through the clients' buffers,
+		 * so no system call ever touches the arena */
+		opts.flags = MF_SUCCESSOR_USER_MODE_ONLY;
+		r = mf_successor_attach(srv->opt.takeover, &opts, &h->successor);
+	}
+	if (r < 0)
 		return complain("cannot take over");
 	if (mf_successor_app_version(h->successor) != STATE_VERSION) {
 		fputs("ferrykv: the running server is of another version\n", stderr);

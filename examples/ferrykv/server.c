@@ -57,6 +57,12 @@ void server_unwatch(struct server *srv, struct watch *w)
 
 static void client_free(struct server *srv, struct client *c)
 {
+	/*
+	 * The predecessor may still hold the same connection for a moment: our close alone
+	 * would neither end it nor take it out of epoll.
+	 */
+	server_unwatch(srv, &c->watch);
+	shutdown(c->watch.fd, SHUT_RDWR);
 	close(c->watch.fd);
 	*c->link = c->next;
 	if (c->next)
