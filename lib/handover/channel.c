@@ -106,7 +106,7 @@ static int check(struct mf_channel *ch, const struct mf_wire_header *h, size_t n
 
 int mf_channel_get(struct mf_channel *ch, struct mf_frame *f, int timeout_ms)
 {
-	struct mf_wire_header h;
+	struct mf_wire_header h = { .type = 0 };
 	int n, r;
 
 	*f = (struct mf_frame){ .n_fds = 0 };
