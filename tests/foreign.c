@@ -275,8 +275,8 @@ const char *foreign_start(struct foreign *f, const struct foreign_opts *opts)
 	const char *why;
 
 	*f = (struct foreign){ .uffd = -1, .ferry_pidfd = -1, .mem = -1, .pagemap = -1 };
-	f->page = mmap(NULL, MF_RING_BYTES, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	f->page = mmap(NULL, MF_RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		       -1, 0);
 	if (f->page == MAP_FAILED ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return "no memory or descriptors";

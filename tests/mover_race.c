@@ -45,8 +45,8 @@ static void give_page(struct monitor *mon, u64 page)
 {
 	u64 off = page * MF_PAGE_SIZE, done;
 
-	assert_int_equal(mf_mover_give(&mon->m, (u64)mon->f.addr + off,
-				       (u64)mon->stash + off, MF_PAGE_SIZE, 0, &done),
+	assert_int_equal(mf_mover_give(&mon->m, (u64)mon->f.addr + off, (u64)mon->stash + off,
+				       MF_PAGE_SIZE, 0, &done),
 			 MF_MOVED);
 	mon->held[page / 64] &= ~((u64)1 << (page % 64));
 }

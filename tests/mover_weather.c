@@ -64,8 +64,8 @@ static int give(struct rig *rig, u64 page, u64 n, u64 *ret_done)
 
 static int take(struct rig *rig, u64 n, u64 bits[8])
 {
-	return mf_mover_take(&rig->m, (u64)rig->ours.addr, (u64)rig->f.addr,
-			     n * MF_PAGE_SIZE, bits);
+	return mf_mover_take(&rig->m, (u64)rig->ours.addr, (u64)rig->f.addr, n * MF_PAGE_SIZE,
+			     bits);
 }
 
 /* After a take that failed: everything is there, and it is writable. */
@@ -375,8 +375,8 @@ static void test_take_hung(void **state)
 	for (i = 0; i < SPACE_PAGES; i++) {
 		assert_int_not_equal(bit_of(bits, i), bit_of(there, i));
 		if (bit_of(bits, i))
-			assert_true(page_right(rig.ours.addr + i * MF_PAGE_SIZE, KIND_4K, SEED,
-					       i));
+			assert_true(
+				page_right(rig.ours.addr + i * MF_PAGE_SIZE, KIND_4K, SEED, i));
 	}
 	rig_down(&rig);
 }

@@ -27,8 +27,15 @@ static long huge_before = -1;
 const char *kind_name(enum kind kind)
 {
 	static const char *const names[KINDS] = {
-		"4K",	   "THP",  "mlocked", "forked, child lives", "forked, child dead",
-		"swapped", "hole", "holes",   "hugetlb",
+		"4K",
+		"THP",
+		"mlocked",
+		"forked, child lives",
+		"forked, child dead",
+		"swapped",
+		"hole",
+		"holes",
+		"hugetlb",
 	};
 
 	return names[kind];

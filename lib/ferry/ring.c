@@ -38,8 +38,7 @@ static bool dead(int pidfd, s64 timeout_ns)
 
 /* ------------------------------------------------------ the monitor's side */
 
-void mf_ring_init(struct mf_ring *ring, struct mf_ring_page *page, int ferry_pidfd,
-		  u32 spin_ns)
+void mf_ring_init(struct mf_ring *ring, struct mf_ring_page *page, int ferry_pidfd, u32 spin_ns)
 {
 	ring->page = page;
 	ring->pidfd = ferry_pidfd;

@@ -42,8 +42,7 @@ struct rig_opts {
 };
 
 /* The child: an arena in which the first half is populated, and the loop. */
-static int be_ferry(struct mf_ring_page *page, const struct rig_opts *o, int monitor,
-		    int ready)
+static int be_ferry(struct mf_ring_page *page, const struct rig_opts *o, int monitor, int ready)
 {
 	struct mf_ferry_range range[2] = {
 		{ (u64)ARENA, (u64)ARENA + ARENA_LEN / 2 },
@@ -67,8 +66,8 @@ static int be_ferry(struct mf_ring_page *page, const struct rig_opts *o, int mon
 		memset(ARENA + i * MF_PAGE_SIZE, (int)i + 1, MF_PAGE_SIZE);
 	if (o->uffd) {
 		if (mf_uffd_create(o->uffd_features, 0, 0, &f.uffd, NULL) ||
-		    mf_op_register(f.uffd, (u64)ARENA, ARENA_LEN,
-				   UFFDIO_REGISTER_MODE_MISSING, NULL))
+		    mf_op_register(f.uffd, (u64)ARENA, ARENA_LEN, UFFDIO_REGISTER_MODE_MISSING,
+				   NULL))
 			return 101;
 	}
 	if (o->locked && mlock(ARENA, ARENA_LEN / 2))
@@ -162,10 +161,14 @@ static void test_ranges(void **state)
 	static const struct {
 		u64 off, len;
 	} bad[] = {
-		{ -(u64)4096, 4096 },	     { -(u64)4096, 8192 },
-		{ 0, 0 },		     { ARENA_LEN, 4096 },
-		{ ARENA_LEN - 4096, 8192 },  { 4096, -(u64)4096 },
-		{ 0, (u64)1 << 63 },	     { ARENA_LEN / 2 - 4096, 8192 /* both, not one */ },
+		{ -(u64)4096, 4096 },
+		{ -(u64)4096, 8192 },
+		{ 0, 0 },
+		{ ARENA_LEN, 4096 },
+		{ ARENA_LEN - 4096, 8192 },
+		{ 4096, -(u64)4096 },
+		{ 0, (u64)1 << 63 },
+		{ ARENA_LEN / 2 - 4096, 8192 /* both, not one */ },
 	};
 	struct rig_opts o = { .spin_ns = 1000, .uffd = true };
 	struct rig rig;
@@ -179,8 +182,8 @@ static void test_ranges(void **state)
 		if (order(&rig, MF_RING_MOVE, (u64)ARENA + bad[i].off, bad[i].len, (u64)ARENA,
 			  0) != -EPERM)
 			fail_msg("move to %zu was not refused", i);
-		if (order(&rig, MF_RING_MOVE, (u64)ARENA, bad[i].len,
-			  (u64)ARENA + bad[i].off, 0) != -EPERM)
+		if (order(&rig, MF_RING_MOVE, (u64)ARENA, bad[i].len, (u64)ARENA + bad[i].off,
+			  0) != -EPERM)
 			fail_msg("move from %zu was not refused", i);
 	}
 	assert_int_equal(order(&rig, 99, (u64)ARENA, 4096, 0, 0), -ENOSYS);

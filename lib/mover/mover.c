@@ -78,8 +78,7 @@ int mf_mover_take(struct mf_mover *m, u64 dst, u64 src, u64 len, u64 ret_present
 		r = mf_route_move_take(m, dst, src, len, 0, ret_present);
 		break;
 	case MF_ROUTE_XMOVE:
-		r = mf_route_move_take(m, dst, src, len, MF_UFFDIO_MOVE_MODE_TAKE,
-				       ret_present);
+		r = mf_route_move_take(m, dst, src, len, MF_UFFDIO_MOVE_MODE_TAKE, ret_present);
 		break;
 	case MF_ROUTE_FERRY:
 		r = mf_route_ferry_take(m, dst, src, len, ret_present);

@@ -22,15 +22,15 @@
  * weather, and the direct caller handles each.
  */
 enum mf_outcome {
-	MF_MOVED = 0,	 /* all of it */
-	MF_PARTLY,	 /* *ret_done bytes; ask again behind them to learn why it stopped */
-	MF_EXISTS,	 /* the next page is already there: go on behind it */
-	MF_HOLE,	 /* the next source page was never populated */
-	MF_BUSY,	 /* pinned, shared by fork or KSM: not by this route */
-	MF_CHANGING,	 /* the mappings are changing: read events, then ask again */
-	MF_GONE,	 /* the space has no such range (any more), or is gone itself */
-	MF_NO_MEMORY,	 /* the receiver's limit; page untouched */
-	MF_UNREADABLE,	 /* the source page's content is lost (hwpoison, unmapped) */
+	MF_MOVED = 0,  /* all of it */
+	MF_PARTLY,     /* *ret_done bytes; ask again behind them to learn why it stopped */
+	MF_EXISTS,     /* the next page is already there: go on behind it */
+	MF_HOLE,       /* the next source page was never populated */
+	MF_BUSY,       /* pinned, shared by fork or KSM: not by this route */
+	MF_CHANGING,   /* the mappings are changing: read events, then ask again */
+	MF_GONE,       /* the space has no such range (any more), or is gone itself */
+	MF_NO_MEMORY,  /* the receiver's limit; page untouched */
+	MF_UNREADABLE, /* the source page's content is lost (hwpoison, unmapped) */
 };
 
 enum mf_route {
@@ -47,7 +47,7 @@ struct mf_ring;
 struct mf_mover {
 	enum mf_route give;
 	enum mf_route take;
-	int uffd;	      /* of their space */
+	int uffd; /* of their space */
 	/* take by ferry: */
 	int mem;	      /* their /proc/PID/mem, readable: never waits in a fault */
 	int pagemap;	      /* their /proc/PID/pagemap */
@@ -58,9 +58,9 @@ struct mf_mover {
 /* What can be picked from; as found by probing, never by version. */
 struct mf_mover_caps {
 	bool same_space;
-	bool move;	/* UFFDIO_MOVE works in one space */
-	bool xmove;	/* the userfaultfd has MOVE_CROSS_MM (and, to take, MOVE_TAKE) */
-	bool ferry;	/* there is a ferry task in the other space */
+	bool move;  /* UFFDIO_MOVE works in one space */
+	bool xmove; /* the userfaultfd has MOVE_CROSS_MM (and, to take, MOVE_TAKE) */
+	bool ferry; /* there is a ferry task in the other space */
 };
 
 /* Choose the best routes for what there is. */

@@ -81,10 +81,8 @@ static void test_take_refuses_bad_windows(void **state)
 	static const u64 bad[][3] = {
 		{ 0x1000, 0x200000, 0 },	  /* empty */
 		{ 0x1000, 0x200000, 513 * 4096 }, /* more than there are bits */
-		{ 0x1001, 0x200000, 4096 },
-		{ 0x1000, 0x200008, 4096 },
-		{ 0x1000, 0x200000, 4095 },
-		{ 0x1000, ~(u64)0xfff, 8192 }, /* wraps */
+		{ 0x1001, 0x200000, 4096 },	  { 0x1000, 0x200008, 4096 },
+		{ 0x1000, 0x200000, 4095 },	  { 0x1000, ~(u64)0xfff, 8192 }, /* wraps */
 		{ ~(u64)0xfff, 0x1000, 8192 },
 	};
 	struct mf_mover m = { .take = MF_ROUTE_MOVE, .uffd = -1 };
