@@ -30,7 +30,7 @@
 #define LEAVE_MS 20000
 #define SIZE_MIN ((uint64_t)16 << 20)
 #define SIZE_LIMIT ((uint64_t)1 << 40)
-#define SAMPLE_HZ "500"
+#define SAMPLE_HZ "1000"
 
 volatile sig_atomic_t demo_signal;
 
@@ -134,8 +134,10 @@ static int parse_size(const char *text, uint64_t *ret)
 		end++;
 	if (errno || *end || text[0] == '-' || n > SIZE_LIMIT >> shift ||
 	    n << shift < SIZE_MIN) {
-		fprintf(stderr, "memferry demo: --size takes 16M or more, as in 512M or 4G, "
-				"not '%s'\n", text);
+		fprintf(stderr,
+			"memferry demo: --size takes 16M or more, as in 512M or 4G, "
+			"not '%s'\n",
+			text);
 		return -EINVAL;
 	}
 	*ret = n << shift;
@@ -331,8 +333,23 @@ static int first_server(struct demo *d)
 static void start_benchmark(struct demo *d)
 {
 	char port[16], out[400], err[400];
-	char *argv[] = { "redis-benchmark", "-h", "127.0.0.1", "-p", port, "-t", "set,get",
-			 "-c", "4", "-r", "20000", "-d", "256", "-n", "100000", "-l", "-q",
+	char *argv[] = { "redis-benchmark",
+			 "-h",
+			 "127.0.0.1",
+			 "-p",
+			 port,
+			 "-t",
+			 "set,get",
+			 "-c",
+			 "4",
+			 "-r",
+			 "20000",
+			 "-d",
+			 "256",
+			 "-n",
+			 "100000",
+			 "-l",
+			 "-q",
 			 NULL };
 	int status;
 
@@ -376,7 +393,8 @@ static bool benchmark_is_well(struct demo *d)
 		return !d->result.benchmark_failed;
 	if (procs_ended(d->benchmark_pid, &status))
 		d->result.benchmark_failed = "ended too soon";
-	else if (file_mentions_error(d, "benchmark.err") || file_mentions_error(d, "benchmark.out"))
+	else if (file_mentions_error(d, "benchmark.err") ||
+		 file_mentions_error(d, "benchmark.out"))
 		d->result.benchmark_failed = "met an error";
 	if (d->result.benchmark_failed) {
 		demo_note("redis-benchmark %s:", d->result.benchmark_failed);
@@ -501,8 +519,8 @@ static int one_round(struct demo *d, unsigned int number)
 		return -EIO;
 	r = verify(d, &h->lost);
 	if (r == 0)
-		demo_note("hand-over %u: %" PRIu64 " values read back, %" PRIu64 " lost", number,
-			  d->result.values, h->lost);
+		demo_note("hand-over %u: %" PRIu64 " values read back, %" PRIu64 " lost",
+			  number, d->result.values, h->lost);
 	return r;
 }
 
@@ -577,10 +595,12 @@ static int report(struct demo *d)
 			"every value verified (%" PRIu64 " values, %" PRIu64 " times)\n",
 			res->values, res->verified_times);
 	else
-		demo_note("not verified: %" PRIu64 " values lost, %" PRIu64 " wrong under load, "
+		demo_note("not verified: %" PRIu64 " values lost, %" PRIu64
+			  " wrong under load, "
 			  "%" PRIu64 " error replies, %" PRIu64 " connections lost%s",
 			  res->lost, res->clients.wrong, res->clients.errors,
-			  res->clients.dropped, res->complete ? "" : ", and it is not complete");
+			  res->clients.dropped,
+			  res->complete ? "" : ", and it is not complete");
 	return verified ? MF_EXIT_OK : MF_EXIT_FAILURE;
 }
 

@@ -40,9 +40,21 @@ size_t data_len(uint32_t index, uint32_t version)
 void data_fill(char *buf, uint32_t index, uint32_t version)
 {
 	static const char words[16][9] = {
-		"ferry   ", "harbour ", "\"name\": \"", "2024-01-", "00000000", "</item>\n",
-		"        ", "\0\0\0\0\0\0\0\0", "status=o", "{\"id\": 1", "captain ",
-		"the and ", "\xff\xff\xff\xff\xff\xff\xff\xff", "https://", "\r\n\r\n\r\n\r\n",
+		"ferry   ",
+		"harbour ",
+		"\"name\": \"",
+		"2024-01-",
+		"00000000",
+		"</item>\n",
+		"        ",
+		"\0\0\0\0\0\0\0\0",
+		"status=o",
+		"{\"id\": 1",
+		"captain ",
+		"the and ",
+		"\xff\xff\xff\xff\xff\xff\xff\xff",
+		"https://",
+		"\r\n\r\n\r\n\r\n",
 		"passeng ",
 	};
 	size_t len = data_len(index, version);

@@ -86,7 +86,8 @@ int kv_put_get(struct kv *kv, const char *key)
 
 	if (!p)
 		return -ENOMEM;
-	kv->out_len += (size_t)sprintf(p, "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n", strlen(key), key);
+	kv->out_len +=
+		(size_t)sprintf(p, "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n", strlen(key), key);
 	return 0;
 }
 

@@ -86,7 +86,8 @@ static int expect_ok(struct kv *kv, uint32_t n)
 		if (r)
 			return r;
 		if (reply.kind != KV_STATUS) {
-			demo_note("the server refused a value: %.*s", (int)reply.len, reply.data);
+			demo_note("the server refused a value: %.*s", (int)reply.len,
+				  reply.data);
 			return -EIO;
 		}
 	}
@@ -123,7 +124,8 @@ static int fill_all(struct load *l, struct kv *kv)
 		pending = batch;
 		batch = 0;
 		if (i % 64 == 0 || i + 1 == l->n_keys)
-			demo_progress("filling: %u %%", (unsigned int)((i + 1) * 100ull / l->n_keys));
+			demo_progress("filling: %u %%",
+				      (unsigned int)((i + 1) * 100ull / l->n_keys));
 	}
 	return r ? r : demo_signal ? -EINTR : expect_ok(kv, pending);
 }
@@ -175,8 +177,9 @@ static int verify_batch(struct load *l, struct kv *kv, uint32_t from, uint32_t t
 		data_key(key, i);
 		if (++*lost <= 5)
 			demo_note("value of %s is %s", key,
-				  reply.kind == KV_BULK ? "wrong" :
-				  reply.kind == KV_NIL	? "missing" : "an error");
+				  reply.kind == KV_BULK	 ? "wrong"
+				  : reply.kind == KV_NIL ? "missing"
+							 : "an error");
 	}
 	return r;
 }
@@ -242,7 +245,8 @@ static int request(struct client *c)
 {
 	struct load *l = c->load;
 	uint64_t x = data_random(&c->rng);
-	uint32_t i = (uint32_t)((x >> 8) % (l->n_keys / LOAD_CLIENTS)) * LOAD_CLIENTS + c->number;
+	uint32_t i =
+		(uint32_t)((x >> 8) % (l->n_keys / LOAD_CLIENTS)) * LOAD_CLIENTS + c->number;
 	bool update = x % UPDATE_ONE_IN == 0;
 	char key[DATA_KEY_BYTES];
 	struct kv_reply reply;

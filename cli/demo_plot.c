@@ -37,8 +37,10 @@ static void put_marks(struct pen *pen, const struct demo_result *res)
 
 		fprintf(pen->f,
 			"set object %u rect from %.4f, graph 0 to %.4f, graph 1 behind "
-			"fc rgb '#ffd9a0' fs solid 0.6 noborder\n", i + 1, from, to);
-		fprintf(pen->f, "set label %u \"hand-over %u\\n%.2f s", i + 1, i + 1, to - from);
+			"fc rgb '#ffd9a0' fs solid 0.6 noborder\n",
+			i + 1, from, to);
+		fprintf(pen->f, "set label %u \"hand-over %u\\n%.2f s", i + 1, i + 1,
+			to - from);
 		if (kv_info_number(h->info, "blackout_ms", &blackout) == 0)
 			fprintf(pen->f, "\\nblackout %.2f ms", blackout);
 		fprintf(pen->f, "\" at %.4f, graph 0.96\n", to);

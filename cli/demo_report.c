@@ -72,10 +72,10 @@ static void row(struct demo_result *res, const char *name, const char *unit, int
 	printf("  %s\n", unit);
 }
 
-#define INFO_GETTER(name)                                   \
-	static double get_##name(const struct demo_handover *h) \
-	{                                                   \
-		return info(h, #name);                      \
+#define INFO_GETTER(name)                                                                      \
+	static double get_##name(const struct demo_handover *h)                                \
+	{                                                                                      \
+		return info(h, #name);                                                         \
 	}
 
 INFO_GETTER(blackout_ms)
@@ -159,11 +159,13 @@ void demo_print(struct demo_result *res)
 
 	print_handovers(res);
 	print_clients(res);
-	printf("\n%" PRIu64 " commands, %" PRIu64 " values updated under load; wrong values %" PRIu64
-	       ", error replies %" PRIu64 ", lost connections %" PRIu64 "; redis-benchmark: %s\n",
+	printf("\n%" PRIu64 " commands, %" PRIu64
+	       " values updated under load; wrong values %" PRIu64 ", error replies %" PRIu64
+	       ", lost connections %" PRIu64 "; redis-benchmark: %s\n",
 	       res->commands, load_updates(res->load), f->wrong, f->errors, f->dropped,
-	       res->benchmark_failed ? res->benchmark_failed :
-	       res->benchmark_ran    ? "no error" : "not installed, left out");
+	       res->benchmark_failed ? res->benchmark_failed
+	       : res->benchmark_ran  ? "no error"
+				     : "not installed, left out");
 	env_print();
 }
 
@@ -182,8 +184,8 @@ static void add_count(struct json_object *obj, const char *key, double value)
 		json_add_int(obj, key, (int64_t)value);
 }
 
-static void add_latency(struct json_object *obj, const char *key,
-			const struct demo_handover *h, const char *which)
+static void add_latency(struct json_object *obj, const char *key, const struct demo_handover *h,
+			const char *which)
 {
 	static const char *const parts[] = { "p50", "p99", "p999", "max" };
 	struct json_object *lat;
@@ -215,8 +217,8 @@ static void add_hist(struct json_object *obj, const char *key, const struct hist
 	json_object_object_add(obj, key, o);
 }
 
-static struct json_object *handover_json(struct demo_result *res,
-					 const struct demo_handover *h, struct hist *all)
+static struct json_object *handover_json(struct demo_result *res, const struct demo_handover *h,
+					 struct hist *all)
 {
 	static const char *const routes[] = { "move", "give", "copy", "fd", "zero" };
 	struct json_object *obj = json_object_new_object();
@@ -285,8 +287,8 @@ int demo_print_json(struct demo_result *res)
 {
 	struct json_object *root = build_json(res);
 
-	printf("%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |
-							    JSON_C_TO_STRING_NOSLASHESCAPE));
+	printf("%s\n", json_object_to_json_string_ext(
+			       root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(root);
 	return fflush(stdout) ? -errno : 0;
 }

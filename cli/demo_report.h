@@ -15,7 +15,7 @@ struct demo_result {
 	uint64_t verified_times; /* how often all of them were read back */
 	uint64_t lost;
 	struct load_faults clients;
-	bool complete; /* everything was done that was to be done */
+	bool complete;		      /* everything was done that was to be done */
 	const char *benchmark_failed; /* what went wrong with redis-benchmark, or NULL */
 	bool benchmark_ran;
 	uint64_t commands; /* that the servers executed in all */

@@ -10,13 +10,13 @@
 
 #include "arena.h"
 
-#define HINT ((void *)0x200000000000) /* far from where the kernel puts things itself */
+#define HINT ((void *)0x200000000000)	   /* far from where the kernel puts things itself */
 #define MAGIC UINT64_C(0x3176796b72726566) /* "ferrkyv1" */
 
 #define SL_LOG 5
 #define SL (1u << SL_LOG)
-#define FL 36		/* up to 2^44 bytes */
-#define SMALL 512	/* below it the lists are 16 bytes apart */
+#define FL 36	  /* up to 2^44 bytes */
+#define SMALL 512 /* below it the lists are 16 bytes apart */
 #define SMALL_LOG 9
 
 #define BLOCK_FREE ((uint64_t)1)
@@ -238,7 +238,8 @@ int arena_create(struct arena *a, size_t len, bool thp, bool lock)
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
 	a->len = (len + ARENA_ALIGN - 1) & ~(ARENA_ALIGN - 1);
-	a->base = mmap(HINT, a->len, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+	a->base =
+		mmap(HINT, a->len, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, -1, 0);
 	if (a->base == MAP_FAILED)
 		return -errno;
 	if (thp && madvise(a->base, a->len, MADV_HUGEPAGE))

@@ -21,11 +21,16 @@ static void info_pages(struct buf *out, const struct mf_stats *st)
 		const char *name;
 		uint64_t value;
 	} rows[] = {
-		{ "bytes_total", st->bytes_total },	{ "bytes_done", st->bytes_done },
-		{ "pages_move", st->pages_move },	{ "pages_give", st->pages_give },
-		{ "pages_copy", st->pages_copy },	{ "pages_fd", st->pages_fd },
-		{ "pages_zero", st->pages_zero },	{ "pages_poisoned", st->pages_poisoned },
-		{ "pages_released", st->pages_released }, { "faults", st->faults },
+		{ "bytes_total", st->bytes_total },
+		{ "bytes_done", st->bytes_done },
+		{ "pages_move", st->pages_move },
+		{ "pages_give", st->pages_give },
+		{ "pages_copy", st->pages_copy },
+		{ "pages_fd", st->pages_fd },
+		{ "pages_zero", st->pages_zero },
+		{ "pages_poisoned", st->pages_poisoned },
+		{ "pages_released", st->pages_released },
+		{ "faults", st->faults },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -55,7 +60,8 @@ void handover_info(const struct server *srv, struct buf *out)
 		buf_printf(out, "total_ms:%.3f\r\n", (double)st.total_ns / 1e6);
 	info_latency(out, "serve", &st.serve);
 	info_latency(out, "fault", &st.fault);
-	buf_printf(out, "placement:%s\r\nplace_same_ns:%u\r\nplace_spin_ns:%u\r\n"
+	buf_printf(out,
+		   "placement:%s\r\nplace_same_ns:%u\r\nplace_spin_ns:%u\r\n"
 		   "place_sleep_ns:%u\r\n",
 		   places[st.placement & 3], st.place_same_ns, st.place_spin_ns,
 		   st.place_sleep_ns);

@@ -71,7 +71,8 @@ static void usage(FILE *out)
 
 static int bad_value(const char *option, const char *value)
 {
-	fprintf(stderr, "ferrykv: --%s does not take '%s'; see ferrykv --help\n", option, value);
+	fprintf(stderr, "ferrykv: --%s does not take '%s'; see ferrykv --help\n", option,
+		value);
 	return -EINVAL;
 }
 

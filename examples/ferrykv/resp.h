@@ -23,12 +23,12 @@ struct arg {
  * comes whole; thrown away, parsing starts over at the front of the buffer.
  */
 struct resp {
-	size_t pos;    /* read so far, from the front of the buffer */
-	size_t bulk;   /* length of the bulk being read + 1; 0: its header is to come */
-	int expected;  /* number of arguments; 0: the header is to come */
+	size_t pos;   /* read so far, from the front of the buffer */
+	size_t bulk;  /* length of the bulk being read + 1; 0: its header is to come */
+	int expected; /* number of arguments; 0: the header is to come */
 	int argc;
 	int room;
-	size_t *at;    /* offset of each argument */
+	size_t *at;	  /* offset of each argument */
 	struct arg *argv; /* filled in when the command is complete */
 	const char *error;
 };
@@ -48,8 +48,7 @@ void resp_free(struct resp *r);
 bool resp_int(const struct arg *a, int64_t *ret_value);
 
 void reply_simple(struct buf *out, const char *text);
-void reply_error(struct buf *out, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+void reply_error(struct buf *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void reply_int(struct buf *out, int64_t value);
 void reply_bulk(struct buf *out, const void *data, size_t len);
 void reply_nil(struct buf *out);

@@ -45,9 +45,9 @@ struct server {
 	struct handover *handover;
 	int epoll;
 	bool stop;
-	bool handed_over; /* nothing here is ours any more */
-	struct watch tcp, local;   /* listeners; fd -1: none */
-	int port;		   /* the TCP port that is really listened on */
+	bool handed_over;	 /* nothing here is ours any more */
+	struct watch tcp, local; /* listeners; fd -1: none */
+	int port;		 /* the TCP port that is really listened on */
 	struct client *clients;
 	unsigned int n_clients;
 	bool accept_paused;

@@ -15,9 +15,9 @@ struct store_head {
 	uint64_t magic;
 	uint64_t seed;
 	uint64_t count;
-	uint64_t expires;	/* keys with an expiry */
-	uint64_t level;		/* 1 << level buckets when the current round began */
-	uint64_t split;		/* the next bucket to split in this round */
+	uint64_t expires; /* keys with an expiry */
+	uint64_t level;	  /* 1 << level buckets when the current round began */
+	uint64_t split;	  /* the next bucket to split in this round */
 	uint64_t expire_cursor;
 	uint64_t part[PARTS];
 };
@@ -32,7 +32,8 @@ static uint64_t fold(uint64_t a, uint64_t b)
 static uint64_t hash_bytes(uint64_t seed, const void *data, size_t len)
 {
 	const unsigned char *p = data;
-	uint64_t h = fold(seed ^ UINT64_C(0x9e3779b97f4a7c15), len + UINT64_C(0xd6e8feb86659fd93));
+	uint64_t h =
+		fold(seed ^ UINT64_C(0x9e3779b97f4a7c15), len + UINT64_C(0xd6e8feb86659fd93));
 	uint64_t w;
 
 	for (; len >= 8; len -= 8, p += 8) {
