@@ -381,9 +381,47 @@ static void test_take_hung(void **state)
 	rig_down(&rig);
 }
 
+#ifdef MF_ENABLE_INJECT
+/* Whichever call of a take fails: all of it here, or all of it there and writable. */
+static void test_take_injected(void **state)
+{
+	static const u32 kinds[] = { MF_INJECT_IOCTL, MF_INJECT_READ, MF_INJECT_POLL };
+	u64 bits[8];
+	struct rig rig;
+	size_t k;
+	u32 nth;
+	int r;
+
+	for (k = 0; k < ARRAY_SIZE(kinds); k++) {
+		for (nth = 1; nth <= 3; nth++) {
+			rig_up(&rig, &with_ferry);
+			memset(rig.ours.addr, 0, SPACE_LEN);
+			mf_inject_plan = (struct mf_inject_plan){
+				.kind = kinds[k],
+				.nth = nth,
+				.error = EIO,
+			};
+			r = take(&rig, SPACE_PAGES, bits);
+			mf_inject_plan.kind = MF_INJECT_NONE;
+			if (r == MF_MOVED)
+				assert_int_equal(
+					space_first_wrong(rig.ours.addr, KIND_4K, SEED), -1);
+			else
+				check_untouched(&rig, bits);
+			assert_int_equal(r == MF_MOVED,
+					 kinds[k] == MF_INJECT_POLL || !mf_inject_plan.fired);
+			rig_down(&rig);
+		}
+	}
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+#ifdef MF_ENABLE_INJECT
+		cmocka_unit_test(test_take_injected),
+#endif
 		cmocka_unit_test(test_give_partly_then_exists),
 		cmocka_unit_test(test_give_gone),
 		cmocka_unit_test(test_give_unreadable),

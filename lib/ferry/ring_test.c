@@ -23,9 +23,10 @@
 #include "uffd/op.h"
 
 #define PAGES 16
-#define ARENA ((u8 *)0x610000000000ul)
 #define ARENA_LEN (PAGES * MF_PAGE_SIZE)
 #define SECOND ((s64)MF_NSEC_PER_SEC)
+
+static u8 *arena; /* here never touched; each ferry has its own copy */
 
 struct rig {
 	struct mf_ring_page *page;
@@ -45,8 +46,8 @@ struct rig_opts {
 static int be_ferry(struct mf_ring_page *page, const struct rig_opts *o, int monitor, int ready)
 {
 	struct mf_ferry_range range[2] = {
-		{ (u64)ARENA, (u64)ARENA + ARENA_LEN / 2 },
-		{ (u64)ARENA + ARENA_LEN / 2, (u64)ARENA + ARENA_LEN },
+		{ (u64)arena, (u64)arena + ARENA_LEN / 2 },
+		{ (u64)arena + ARENA_LEN / 2, (u64)arena + ARENA_LEN },
 	};
 	struct mf_ferry f = {
 		.page = page,
@@ -59,18 +60,15 @@ static int be_ferry(struct mf_ring_page *page, const struct rig_opts *o, int mon
 	u64 i;
 
 	prctl(PR_SET_PDEATHSIG, o->watch_monitor ? 0 : SIGKILL);
-	if (mmap(ARENA, ARENA_LEN, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != ARENA)
-		return 100;
 	for (i = 0; i < PAGES / 2; i++)
-		memset(ARENA + i * MF_PAGE_SIZE, (int)i + 1, MF_PAGE_SIZE);
+		memset(arena + i * MF_PAGE_SIZE, (int)i + 1, MF_PAGE_SIZE);
 	if (o->uffd) {
 		if (mf_uffd_create(o->uffd_features, 0, 0, &f.uffd, NULL) ||
-		    mf_op_register(f.uffd, (u64)ARENA, ARENA_LEN, UFFDIO_REGISTER_MODE_MISSING,
+		    mf_op_register(f.uffd, (u64)arena, ARENA_LEN, UFFDIO_REGISTER_MODE_MISSING,
 				   NULL))
 			return 101;
 	}
-	if (o->locked && mlock(ARENA, ARENA_LEN / 2))
+	if (o->locked && mlock(arena, ARENA_LEN / 2))
 		return 102;
 	if (write(ready, "", 1) != 1)
 		return 103;
@@ -122,7 +120,7 @@ static s64 order(struct rig *rig, u32 op, u64 addr, u64 len, u64 arg, u32 flags)
 
 static u8 byte_at(struct rig *rig, u64 page)
 {
-	struct iovec local, remote = { ARENA + page * MF_PAGE_SIZE + 17, 1 };
+	struct iovec local, remote = { arena + page * MF_PAGE_SIZE + 17, 1 };
 	u8 b = 0xee;
 
 	local.iov_base = &b;
@@ -148,7 +146,7 @@ static void test_drop(void **state)
 
 	rig_up(&rig, &o);
 	assert_int_equal(byte_at(&rig, 1), 2);
-	assert_int_equal(order(&rig, MF_RING_DROP, (u64)ARENA + 4096, 4096, 0, 0), 0);
+	assert_int_equal(order(&rig, MF_RING_DROP, (u64)arena + 4096, 4096, 0, 0), 0);
 	assert_int_equal(byte_at(&rig, 0), 1);
 	assert_int_equal(byte_at(&rig, 1), 0);
 	assert_int_equal(byte_at(&rig, 2), 3);
@@ -176,18 +174,18 @@ static void test_ranges(void **state)
 
 	rig_up(&rig, &o);
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		if (order(&rig, MF_RING_DROP, (u64)ARENA + bad[i].off, bad[i].len, 0, 0) !=
+		if (order(&rig, MF_RING_DROP, (u64)arena + bad[i].off, bad[i].len, 0, 0) !=
 		    -EPERM)
 			fail_msg("drop %zu was not refused", i);
-		if (order(&rig, MF_RING_MOVE, (u64)ARENA + bad[i].off, bad[i].len, (u64)ARENA,
+		if (order(&rig, MF_RING_MOVE, (u64)arena + bad[i].off, bad[i].len, (u64)arena,
 			  0) != -EPERM)
 			fail_msg("move to %zu was not refused", i);
-		if (order(&rig, MF_RING_MOVE, (u64)ARENA, bad[i].len, (u64)ARENA + bad[i].off,
+		if (order(&rig, MF_RING_MOVE, (u64)arena, bad[i].len, (u64)arena + bad[i].off,
 			  0) != -EPERM)
 			fail_msg("move from %zu was not refused", i);
 	}
-	assert_int_equal(order(&rig, 99, (u64)ARENA, 4096, 0, 0), -ENOSYS);
-	assert_int_equal(order(&rig, MF_RING_MOVE, (u64)ARENA, 4096, (u64)ARENA, 4), -EINVAL);
+	assert_int_equal(order(&rig, 99, (u64)arena, 4096, 0, 0), -ENOSYS);
+	assert_int_equal(order(&rig, MF_RING_MOVE, (u64)arena, 4096, (u64)arena, 4), -EINVAL);
 	assert_int_equal(byte_at(&rig, 0), 1);
 	assert_int_equal(byte_at(&rig, PAGES / 2 - 1), PAGES / 2);
 	check_exit(&rig);
@@ -201,7 +199,7 @@ static void test_move(void **state)
 	s64 r;
 
 	rig_up(&rig, &o);
-	r = order(&rig, MF_RING_MOVE, (u64)ARENA + half, 2 * 4096, (u64)ARENA, 0);
+	r = order(&rig, MF_RING_MOVE, (u64)arena + half, 2 * 4096, (u64)arena, 0);
 	if (r == -EINVAL || r == -ENOTTY) {
 		check_exit(&rig);
 		print_message("# no UFFDIO_MOVE on this kernel\n");
@@ -211,12 +209,12 @@ static void test_move(void **state)
 	assert_int_equal(byte_at(&rig, PAGES / 2), 1);
 	assert_int_equal(byte_at(&rig, PAGES / 2 + 1), 2);
 	/* the source is a hole now; part of it, all of it */
-	r = order(&rig, MF_RING_MOVE, (u64)ARENA + half + 2 * 4096, 2 * 4096,
-		  (u64)ARENA + half - 4096, 0);
+	r = order(&rig, MF_RING_MOVE, (u64)arena + half + 2 * 4096, 2 * 4096,
+		  (u64)arena + half - 4096, 0);
 	assert_int_equal(r, -EPERM); /* across two ranges */
-	r = order(&rig, MF_RING_MOVE, (u64)ARENA + half + 2 * 4096, 4096, (u64)ARENA, 0);
+	r = order(&rig, MF_RING_MOVE, (u64)arena + half + 2 * 4096, 4096, (u64)arena, 0);
 	assert_int_equal(r, -ENOENT);
-	r = order(&rig, MF_RING_MOVE, (u64)ARENA + half, 4096, (u64)ARENA + 2 * 4096, 0);
+	r = order(&rig, MF_RING_MOVE, (u64)arena + half, 4096, (u64)arena + 2 * 4096, 0);
 	assert_int_equal(r, -EEXIST);
 	check_exit(&rig);
 }
@@ -314,7 +312,7 @@ static void wait_stopped(pid_t pid)
 /* What was given up before it ran never runs. */
 static void test_cancelled(void **state)
 {
-	struct mf_ring_order drop = { MF_RING_DROP, 0, (u64)ARENA, 4096, 0 };
+	struct mf_ring_order drop = { MF_RING_DROP, 0, (u64)arena, 4096, 0 };
 	struct rig_opts o = { .spin_ns = 0 };
 	struct rig rig;
 	s64 result;
@@ -327,7 +325,7 @@ static void test_cancelled(void **state)
 	kill(rig.pid, SIGCONT);
 	assert_int_equal(r, -ETIMEDOUT);
 	/* the one behind it does run, so the ferry has passed it */
-	assert_int_equal(order(&rig, MF_RING_DROP, (u64)ARENA + 4096, 4096, 0, 0), 0);
+	assert_int_equal(order(&rig, MF_RING_DROP, (u64)arena + 4096, 4096, 0, 0), 0);
 	assert_int_equal(byte_at(&rig, 0), 1);
 	assert_int_equal(byte_at(&rig, 1), 0);
 	check_exit(&rig);
@@ -367,7 +365,7 @@ static void test_dead_ferry(void **state)
  */
 static void test_hung_ferry_is_killed(void **state)
 {
-	struct mf_ring_order drop = { MF_RING_DROP, 0, (u64)ARENA, 4096, 0 };
+	struct mf_ring_order drop = { MF_RING_DROP, 0, (u64)arena, 4096, 0 };
 	struct rig_opts o = {
 		.spin_ns = 0,
 		.uffd = true,
@@ -396,12 +394,14 @@ static void test_dead_monitor(void **state)
 	assert_int_equal(pipe(pids), 0);
 	monitor = fork();
 	if (!monitor) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		rig_up(&rig, &o);
 		if (write(pids[1], &rig.pid, sizeof(rig.pid)) != sizeof(rig.pid))
 			_exit(1);
 		for (;;)
 			pause();
 	}
+	close(pids[1]);
 	assert_int_equal(read(pids[0], &ferry, sizeof(ferry)), sizeof(ferry));
 	p.fd = (int)mf_sys_pidfd_open(ferry);
 	assert_int_equal(poll(&p, 1, 700), 0); /* it stays while the monitor lives */
@@ -414,7 +414,6 @@ static void test_dead_monitor(void **state)
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 	close(p.fd);
 	close(pids[0]);
-	close(pids[1]);
 }
 
 int main(void)
@@ -434,5 +433,9 @@ int main(void)
 		cmocka_unit_test(test_dead_monitor),
 	};
 
+	arena = mmap(NULL, ARENA_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		     0);
+	if (arena == MAP_FAILED)
+		return 1;
 	return cmocka_run_group_tests_name("ring", tests, NULL, NULL);
 }
