@@ -16,8 +16,14 @@ struct fact {
 	size_t is, must;
 };
 
-#define SIZE(type, must) { "sizeof " #type, sizeof(type), must }
-#define AT(type, field, must) { #type "." #field, offsetof(type, field), must }
+#define SIZE(type, must)                                                                       \
+	{                                                                                      \
+		"sizeof " #type, sizeof(type), must                                            \
+	}
+#define AT(type, field, must)                                                                  \
+	{                                                                                      \
+#type "." #field, offsetof(type, field), must                                  \
+	}
 
 static const struct fact layout[] = {
 	SIZE(struct mf_probe_item, 56),
@@ -44,7 +50,7 @@ static const struct fact layout[] = {
 	AT(struct mf_latency, p99_ns, 16),
 	AT(struct mf_latency, p999_ns, 24),
 	AT(struct mf_latency, max_ns, 32),
-	SIZE(struct mf_stats, 208),
+	SIZE(struct mf_stats, 216),
 	AT(struct mf_stats, bytes_total, 8),
 	AT(struct mf_stats, bytes_done, 16),
 	AT(struct mf_stats, pages_move, 24),
@@ -54,16 +60,17 @@ static const struct fact layout[] = {
 	AT(struct mf_stats, pages_zero, 56),
 	AT(struct mf_stats, pages_poisoned, 64),
 	AT(struct mf_stats, pages_released, 72),
-	AT(struct mf_stats, faults, 80),
-	AT(struct mf_stats, blackout_ns, 88),
-	AT(struct mf_stats, drain_ns, 96),
-	AT(struct mf_stats, total_ns, 104),
-	AT(struct mf_stats, serve, 112),
-	AT(struct mf_stats, fault, 152),
-	AT(struct mf_stats, placement, 192),
-	AT(struct mf_stats, place_same_ns, 196),
-	AT(struct mf_stats, place_spin_ns, 200),
-	AT(struct mf_stats, place_sleep_ns, 204),
+	AT(struct mf_stats, pages_huge, 80),
+	AT(struct mf_stats, faults, 88),
+	AT(struct mf_stats, blackout_ns, 96),
+	AT(struct mf_stats, drain_ns, 104),
+	AT(struct mf_stats, total_ns, 112),
+	AT(struct mf_stats, serve, 120),
+	AT(struct mf_stats, fault, 160),
+	AT(struct mf_stats, placement, 200),
+	AT(struct mf_stats, place_same_ns, 204),
+	AT(struct mf_stats, place_spin_ns, 208),
+	AT(struct mf_stats, place_sleep_ns, 212),
 	SIZE(struct mf_source_opts, 72),
 	AT(struct mf_source_opts, app, 8),
 	AT(struct mf_source_opts, app_version, 16),
@@ -143,8 +150,8 @@ static void version_is_the_headers(void **state)
 	char text[32];
 
 	(void)state;
-	snprintf(text, sizeof(text), "%d.%d.%d", MEMFERRY_VERSION_MAJOR,
-		 MEMFERRY_VERSION_MINOR, MEMFERRY_VERSION_PATCH);
+	snprintf(text, sizeof(text), "%d.%d.%d", MEMFERRY_VERSION_MAJOR, MEMFERRY_VERSION_MINOR,
+		 MEMFERRY_VERSION_PATCH);
 	assert_string_equal(mf_version(), text);
 }
 
