@@ -224,7 +224,7 @@ static struct json_object *handover_json(struct demo_result *res, const struct d
 	struct json_object *obj = json_object_new_object();
 	struct json_object *pages = json_object_new_object();
 	struct json_object *clients = json_object_new_object();
-	struct hist win;
+	struct hist win = {};
 	char name[32];
 
 	add_measured(obj, "prepare_ms", prepare_ms(h));
