@@ -10,7 +10,8 @@
 
 static const struct mf_cmd commands[] = {
 	{ "bench", "measure faults, bulk moves and hand-overs on this machine", mf_cmd_bench },
-	{ "demo", "hand a loaded server over several times and check every value", mf_cmd_demo },
+	{ "demo", "hand a loaded server over several times and check every value",
+	  mf_cmd_demo },
 	{ "probe", "what this kernel and this user can do", mf_cmd_probe },
 };
 

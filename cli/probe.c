@@ -132,9 +132,9 @@ static void print_row(const struct mf_probe_item *item, const struct paint *pain
 
 static void print_verdict(const struct mf_probe *probe, const struct paint *paint)
 {
-	static const enum mf_probe_state as[] = { [ROUTE_NO] = MF_MISSING,
-						  [ROUTE_LIMITED] = MF_UNKNOWN,
-						  [ROUTE_YES] = MF_SUPPORTED };
+	static const enum mf_probe_state as[] = {
+		[ROUTE_NO] = MF_MISSING, [ROUTE_LIMITED] = MF_UNKNOWN, [ROUTE_YES] = MF_SUPPORTED
+	};
 	char why[1024];
 
 	printf("\n%sWhat memferry can do here%s\n", paint->bold, paint->off);
@@ -199,8 +199,9 @@ static int explain(const struct mf_probe *probe, const char *name)
 	struct paint paint = paint_for(stdout);
 
 	if (mf_probe_item_named(probe, name, &item)) {
-		fprintf(stderr, "memferry probe: there is no item '%s'; memferry probe lists "
-				"them\n",
+		fprintf(stderr,
+			"memferry probe: there is no item '%s'; memferry probe lists "
+			"them\n",
 			name);
 		return MF_EXIT_USAGE;
 	}
@@ -211,8 +212,8 @@ static int explain(const struct mf_probe *probe, const char *name)
 	if (item.remedy[0])
 		print_field("to do", item.remedy);
 	else
-		print_field("to do", item.state == MF_MISSING ? "nothing, on this kernel" :
-								"nothing");
+		print_field("to do",
+			    item.state == MF_MISSING ? "nothing, on this kernel" : "nothing");
 	print_routes(item.name);
 	return MF_EXIT_OK;
 }

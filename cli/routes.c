@@ -88,7 +88,8 @@ enum route_state route_state(const struct mf_probe *probe, const struct route *r
 {
 	if (!has(probe, "access.syscall") && !has(probe, "access.dev") &&
 	    !has(probe, "access.user_mode_only")) {
-		snprintf(why, size, "there is no userfaultfd for this user: access.syscall is %s",
+		snprintf(why, size,
+			 "there is no userfaultfd for this user: access.syscall is %s",
 			 mf_probe_state_name(state_of(probe, "access.syscall")));
 		return ROUTE_NO;
 	}

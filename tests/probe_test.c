@@ -62,20 +62,48 @@ static void expect(const struct mf_probe *probe, const char *name, enum mf_probe
 static void every_item_is_complete(void **ctx)
 {
 	static const char *const names[] = {
-		"access.syscall",	"access.dev",		"access.user_mode_only",
-		"feature.move",		"feature.poison",	"feature.event_fork",
-		"feature.move_cross_mm", "feature.move_take",	"ioctl.register",
-		"ioctl.unregister",	"ioctl.wake",		"ioctl.copy",
-		"ioctl.zeropage",	"ioctl.writeprotect",	"ioctl.continue",
-		"ioctl.poison",		"ioctl.move",		"sem.move_same_space",
-		"sem.move_cross_give",	"sem.move_cross_take",	"sem.move_thp",
-		"sem.move_task",	"sem.move_busy_after_fork", "sem.poison_sigbus",
-		"sem.copy_wakes",	"sem.copy_exist",	"sem.close_reads_zero",
-		"sem.event_remove",	"sem.event_remap",	"sem.event_unmap",
-		"sem.event_fork",	"sem.thread_id",	"sem.wp_anon",
-		"sem.sigbus_mode",	"sem.minor_shmem",	"sem.hugetlb_missing",
-		"sem.pidfd",		"sem.memfd_seal",	"sem.process_vm_readv",
-		"sem.dontneed_locked",	"sem.populate_write",	"sem.pagemap_scan",
+		"access.syscall",
+		"access.dev",
+		"access.user_mode_only",
+		"feature.move",
+		"feature.poison",
+		"feature.event_fork",
+		"feature.move_cross_mm",
+		"feature.move_take",
+		"ioctl.register",
+		"ioctl.unregister",
+		"ioctl.wake",
+		"ioctl.copy",
+		"ioctl.zeropage",
+		"ioctl.writeprotect",
+		"ioctl.continue",
+		"ioctl.poison",
+		"ioctl.move",
+		"sem.move_same_space",
+		"sem.move_cross_give",
+		"sem.move_cross_take",
+		"sem.move_thp",
+		"sem.move_task",
+		"sem.move_busy_after_fork",
+		"sem.poison_sigbus",
+		"sem.copy_wakes",
+		"sem.copy_exist",
+		"sem.close_reads_zero",
+		"sem.event_remove",
+		"sem.event_remap",
+		"sem.event_unmap",
+		"sem.event_fork",
+		"sem.thread_id",
+		"sem.wp_anon",
+		"sem.sigbus_mode",
+		"sem.minor_shmem",
+		"sem.hugetlb_missing",
+		"sem.pidfd",
+		"sem.memfd_seal",
+		"sem.process_vm_readv",
+		"sem.dontneed_locked",
+		"sem.populate_write",
+		"sem.pagemap_scan",
 	};
 	struct mf_probe *probe = run();
 
@@ -151,10 +179,22 @@ static int any_uffd(void)
 static void features_are_what_the_kernel_offers(void **ctx)
 {
 	static const char *const by_bit[] = {
-		"pagefault_flag_wp", "event_fork",	"event_remap",	    "event_remove",
-		"missing_hugetlbfs", "missing_shmem",	"event_unmap",	    "sigbus",
-		"thread_id",	     "minor_hugetlbfs", "minor_shmem",	    "exact_address",
-		"wp_hugetlbfs_shmem", "wp_unpopulated", "poison",	    "wp_async",
+		"pagefault_flag_wp",
+		"event_fork",
+		"event_remap",
+		"event_remove",
+		"missing_hugetlbfs",
+		"missing_shmem",
+		"event_unmap",
+		"sigbus",
+		"thread_id",
+		"minor_hugetlbfs",
+		"minor_shmem",
+		"exact_address",
+		"wp_hugetlbfs_shmem",
+		"wp_unpopulated",
+		"poison",
+		"wp_async",
 		"move",
 	};
 	struct uffdio_api api = { .api = UFFD_API };
@@ -185,7 +225,8 @@ static int move_here(void)
 	char *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct uffdio_register reg = { .range = { (uintptr_t)p, 4096 },
 				       .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct mf_uffdio_move move = { .dst = (uintptr_t)p, .src = (uintptr_t)p + 4096,
+	struct mf_uffdio_move move = { .dst = (uintptr_t)p,
+				       .src = (uintptr_t)p + 4096,
 				       .len = 4096 };
 	int fd = any_uffd(), r = 0;
 
@@ -303,6 +344,42 @@ static void twice_says_the_same_and_soon(void **ctx)
 	mf_probe_free(b);
 }
 
+static void *run_in_thread(void *ret_probe)
+{
+	*(struct mf_probe **)ret_probe = run();
+	return NULL;
+}
+
+/* Large mappings are kept from the probe's children, but not one they stand on. */
+static void large_memory_and_a_large_stack(void **ctx)
+{
+	size_t len = (size_t)256 << 20;
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct mf_probe *plain = run(), *large = NULL;
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	assert_ptr_not_equal(p, MAP_FAILED);
+	for (size_t at = 0; at < len; at += 4096)
+		p[at] = 1;
+	pthread_attr_init(&attr);
+	assert_int_equal(pthread_attr_setstacksize(&attr, len), 0);
+	assert_int_equal(pthread_create(&thread, &attr, run_in_thread, &large), 0);
+	pthread_join(thread, NULL);
+	pthread_attr_destroy(&attr);
+	for (size_t i = 0; i < mf_probe_count(plain); i++) {
+		struct mf_probe_item x = { .size = sizeof(x) };
+
+		assert_int_equal(mf_probe_item_at(plain, i, &x), 0);
+		if (strcmp(x.name, "sem.move_thp"))
+			expect(large, x.name, x.state);
+	}
+	assert_int_equal(p[len - 4096], 1);
+	munmap(p, len);
+	mf_probe_free(plain);
+	mf_probe_free(large);
+}
+
 /* ---- where something is refused: in a child, since it cannot be undone */
 
 static void in_child(int (*fn)(void))
@@ -320,10 +397,10 @@ static void in_child(int (*fn)(void))
 		fail_msg("check %d in the child failed", WEXITSTATUS(status));
 }
 
-#define CHECK(n, what) \
-	do { \
-		if (!(what)) \
-			return (n); \
+#define CHECK(n, what)                                                                         \
+	do {                                                                                   \
+		if (!(what))                                                                   \
+			return (n);                                                            \
 	} while (0)
 
 static bool says(const struct mf_probe *probe, const char *name, enum mf_probe_state want,
@@ -453,7 +530,8 @@ static int no_privilege(void)
 	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
 	CHECK(1, mf_probe_run(&probe) == 0);
 	if (fd < 0)
-		CHECK(2, says(probe, "access.syscall", MF_DENIED, "unprivileged_userfaultfd=1"));
+		CHECK(2,
+		      says(probe, "access.syscall", MF_DENIED, "unprivileged_userfaultfd=1"));
 	if (open("/dev/userfaultfd", O_RDWR) < 0 && errno == EACCES)
 		CHECK(3, says(probe, "access.dev", MF_DENIED, "setfacl -m u:65534:rw"));
 	CHECK(4, says(probe, "feature.event_fork", MF_DENIED, "cap_sys_ptrace"));
@@ -477,6 +555,7 @@ int main(void)
 		cmocka_unit_test(calls_are_what_they_do_here),
 		cmocka_unit_test(nothing_is_left_behind),
 		cmocka_unit_test(twice_says_the_same_and_soon),
+		cmocka_unit_test(large_memory_and_a_large_stack),
 		cmocka_unit_test(seccomp_eperm_is_denied),
 		cmocka_unit_test(seccomp_enosys_is_denied),
 		cmocka_unit_test(seccomp_kill_is_denied),

@@ -10,10 +10,14 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "base/maps.h"
 #include "uffd/probe.h"
 
 #define FDS_NEEDED 8
 #define OLD_FD_MAX 1024
+#define LARGE (64 * MF_MIB)
+#define MUCH_TOO_LARGE ((u64)1 << 40)
+#define LOW ((u64)1 << 32)
 #define TICK_NS ((s64)2 * (s64)MF_NSEC_PER_MSEC)
 
 struct limit {
@@ -35,6 +39,27 @@ static void set_limit(int which, u64 soft, u64 hard)
 /* ---- in the lab */
 
 /*
+ * The lab forks in its turn, and copying the page tables of the caller's gigabytes takes
+ * 40 ms each. Its children need code, static data, heap and the stack with the calling
+ * thread's storage; they do not get large mappings of nothing in particular. A sanitizer's
+ * shadow they do get: it lies low, or is larger than any memory.
+ */
+static int keep_from_children(const struct mf_vma *vma, void *arg)
+{
+	u64 here = (u64)__builtin_frame_address(0), len = vma->end - vma->start;
+	u64 tls = (u64)__builtin_thread_pointer();
+
+	if (len < LARGE || len > MUCH_TOO_LARGE || vma->start < LOW || vma->name[0] == '[')
+		return 0;
+	if (vma->flags & (MF_VMA_SHARED | MF_VMA_FILE))
+		return 0;
+	if ((here >= vma->start && here < vma->end) || (tls >= vma->start && tls < vma->end))
+		return 0;
+	mf_sys_madvise((void *)vma->start, len, MADV_DONTFORK);
+	return 0;
+}
+
+/*
  * The caller's descriptors go: a copy of them must not outlive a close() in the caller,
  * and a full table must not be in our way.
  */
@@ -52,6 +77,8 @@ static void lab_settle(pid_t caller)
 	if (get_limit(RLIMIT_NOFILE, &files) == 0)
 		set_limit(RLIMIT_NOFILE, files.hard, files.hard);
 	set_limit(RLIMIT_CORE, 0, 0);
+	/* without /proc it is just slower */
+	mf_maps_walk(0, ~(u64)0, keep_from_children, NULL);
 }
 
 static u8 *lab_page(void)
@@ -221,8 +248,8 @@ static struct mf_probe *new_probe(void)
 	size_t bytes = mf_align_up(sizeof(struct mf_probe) +
 					   mf_probe_n_specs * sizeof(struct mf_probe_slot),
 				   MF_PAGE_SIZE);
-	long p = mf_sys_mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-			     0);
+	long p = mf_sys_mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			     -1, 0);
 	struct mf_probe *probe = (struct mf_probe *)p;
 
 	if (mf_is_err(p)) {
@@ -279,8 +306,9 @@ static int fill_item(const struct mf_probe *probe, size_t i, struct mf_probe_ite
 	};
 
 	if (ret_item->size < sizeof(item.size) || ret_item->size > sizeof(item))
-		return mf_fail(-E2BIG, "mf_probe_item: set .size = sizeof(item); a size of %zu "
-				       "is of another version",
+		return mf_fail(-E2BIG,
+			       "mf_probe_item: set .size = sizeof(item); a size of %zu "
+			       "is of another version",
 			       ret_item->size);
 	memcpy(ret_item, &item, ret_item->size);
 	return 0;

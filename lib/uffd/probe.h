@@ -17,7 +17,7 @@
 #include "uffd/op.h"
 
 #define MF_LAB_CHILDREN 4
-#define MF_LAB_WAIT_MS 250 /* for one answer inside an item */
+#define MF_LAB_WAIT_MS 250  /* for one answer inside an item */
 #define MF_LAB_ITEM_MS 1000 /* for a whole item, kept by the caller */
 #define MF_LAB_TOTAL_MS 5000
 
@@ -39,12 +39,12 @@ struct mf_probe_slot {
 struct mf_probe {
 	size_t bytes;
 	u32 count;
-	u32 next;			/* the item under way */
-	u32 access;			/* enum mf_lab_access */
-	u32 no_userfaultfd;		/* the kernel has none: not just refused */
+	u32 next;	    /* the item under way */
+	u32 access;	    /* enum mf_lab_access */
+	u32 no_userfaultfd; /* the kernel has none: not just refused */
 	u32 offer_known;
-	u64 offer;			/* features of UFFDIO_API */
-	u32 children[MF_LAB_CHILDREN];	/* pids to reap if the lab dies before them */
+	u64 offer;		       /* features of UFFDIO_API */
+	u32 children[MF_LAB_CHILDREN]; /* pids to reap if the lab dies before them */
 	struct mf_probe_slot slots[];
 };
 
@@ -100,11 +100,13 @@ struct mf_spot {
 	u64 ioctls;
 };
 
-#define MF_SPOT_INIT { .uffd = -1 }
+#define MF_SPOT_INIT                                                                           \
+	{                                                                                      \
+		.uffd = -1                                                                     \
+	}
 
 /* Like mf_lab_uffd(): on failure it has been said. @mode: UFFDIO_REGISTER_MODE_*. */
-int mf_spot_open(struct mf_lab *lab, struct mf_spot *spot, u64 features, u64 mode,
-		 size_t len);
+int mf_spot_open(struct mf_lab *lab, struct mf_spot *spot, u64 features, u64 mode, size_t len);
 /* Registers what the caller mapped at spot->addr. */
 int mf_spot_register(struct mf_lab *lab, struct mf_spot *spot, u64 features, u64 mode);
 void mf_spot_close(struct mf_spot *spot);
@@ -123,7 +125,10 @@ struct mf_child {
 	void *stack;
 };
 
-#define MF_CHILD_INIT { .pidfd = -1 }
+#define MF_CHILD_INIT                                                                          \
+	{                                                                                      \
+		.pidfd = -1                                                                    \
+	}
 
 typedef int (*mf_child_fn)(void *arg);
 

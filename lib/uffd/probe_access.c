@@ -125,10 +125,11 @@ static void by_filter(struct mf_lab *lab, const char *what, long err)
 	mf_lab_say(lab, MF_DENIED,
 		   "%s: %s, from the seccomp filter that this process runs under", what,
 		   mf_errno_text((int)err));
-	mf_lab_advise(lab, "allow the system call userfaultfd in the seccomp profile (docker run "
-			   "--security-opt seccomp=PROFILE, SystemCallFilter=userfaultfd for "
-			   "a systemd service), or use /dev/userfaultfd, which needs no such "
-			   "call: see access.dev");
+	mf_lab_advise(lab,
+		      "allow the system call userfaultfd in the seccomp profile (docker run "
+		      "--security-opt seccomp=PROFILE, SystemCallFilter=userfaultfd for "
+		      "a systemd service), or use /dev/userfaultfd, which needs no such "
+		      "call: see access.dev");
 }
 
 static void no_such_call(struct mf_lab *lab, const struct facts *facts)
@@ -149,8 +150,9 @@ static void no_such_call(struct mf_lab *lab, const struct facts *facts)
 		mf_lab_advise(lab, "run the probe outside of the container or service");
 	} else {
 		lab->probe->no_userfaultfd = 1;
-		mf_lab_say(lab, MF_MISSING, "userfaultfd(): ENOSYS, no seccomp filter is "
-					    "installed");
+		mf_lab_say(lab, MF_MISSING,
+			   "userfaultfd(): ENOSYS, no seccomp filter is "
+			   "installed");
 		mf_lab_advise(lab, "run a kernel built with CONFIG_USERFAULTFD=y");
 	}
 }
@@ -158,16 +160,17 @@ static void no_such_call(struct mf_lab *lab, const struct facts *facts)
 /* Not root, or root of a container's own user namespace. */
 static void by_sysctl(struct mf_lab *lab, const struct facts *facts)
 {
-	mf_lab_say(lab, MF_DENIED, "userfaultfd(): EPERM: vm.unprivileged_userfaultfd is %d and %s",
+	mf_lab_say(lab, MF_DENIED,
+		   "userfaultfd(): EPERM: vm.unprivileged_userfaultfd is %d and %s",
 		   facts->unprivileged,
-		   facts->cap_ptrace
-			   ? "CAP_SYS_PTRACE of a user namespace does not count"
-			   : "this process has no CAP_SYS_PTRACE");
-	mf_lab_advise(lab,
-		      "any one of: run it as root%s; setcap cap_sys_ptrace+ep PROGRAM; sysctl -w "
-		      "vm.unprivileged_userfaultfd=1; access to /dev/userfaultfd (see "
-		      "access.dev). access.user_mode_only tells what goes without",
-		      facts->user_ns ? " outside of the user namespace" : "");
+		   facts->cap_ptrace ? "CAP_SYS_PTRACE of a user namespace does not count"
+				     : "this process has no CAP_SYS_PTRACE");
+	mf_lab_advise(
+		lab,
+		"any one of: run it as root%s; setcap cap_sys_ptrace+ep PROGRAM; sysctl -w "
+		"vm.unprivileged_userfaultfd=1; access to /dev/userfaultfd (see "
+		"access.dev). access.user_mode_only tells what goes without",
+		facts->user_ns ? " outside of the user namespace" : "");
 }
 
 static void by_module(struct mf_lab *lab, const char *what, long err)
@@ -234,7 +237,8 @@ void mf_probe_user_mode(struct mf_lab *lab)
 			   "the flag");
 	else if ((fd == -EPERM || fd == -EACCES) && facts.seccomp_filter)
 		by_filter(lab, "userfaultfd(UFFD_USER_MODE_ONLY)", fd);
-	else if (fd == -EPERM && facts.unprivileged == 0 && (!facts.cap_ptrace || facts.user_ns))
+	else if (fd == -EPERM && facts.unprivileged == 0 &&
+		 (!facts.cap_ptrace || facts.user_ns))
 		/* the sysctl was asked before the flags were, in kernels without the flag */
 		mf_lab_say(lab, MF_UNKNOWN,
 			   "userfaultfd(UFFD_USER_MODE_ONLY): EPERM: either the kernel does "
@@ -266,8 +270,9 @@ static void no_device(struct mf_lab *lab)
 	minor = (unsigned int)number_after(p, "", 10);
 	mf_lab_say(lab, MF_DENIED,
 		   "/proc/misc lists the device, but there is no " DEVICE " here");
-	mf_lab_advise(lab, "in a container: docker run --device " DEVICE "; otherwise: mknod " DEVICE
-			   " c 10 %u",
+	mf_lab_advise(lab,
+		      "in a container: docker run --device " DEVICE "; otherwise: mknod " DEVICE
+		      " c 10 %u",
 		      minor);
 }
 
@@ -280,17 +285,19 @@ static void device_refused(struct mf_lab *lab, long err)
 		mf_lab_say(lab, MF_DENIED,
 			   "opening " DEVICE ": %s; its mode is %04o, owner %u:%u",
 			   mf_errno_text((int)err), st.st_mode & 07777, st.st_uid, st.st_gid);
-		mf_lab_advise(lab,
-			      "as root: setfacl -m u:%ld:rw " DEVICE "; or for good, in "
-			      "/etc/udev/rules.d/60-userfaultfd.rules: KERNEL==\"userfaultfd\", "
-			      "GROUP=\"uffd\", MODE=\"0660\" (and groupadd uffd)",
-			      mf_sys(__NR_geteuid, 0, 0, 0, 0, 0));
+		mf_lab_advise(
+			lab,
+			"as root: setfacl -m u:%ld:rw " DEVICE "; or for good, in "
+			"/etc/udev/rules.d/60-userfaultfd.rules: KERNEL==\"userfaultfd\", "
+			"GROUP=\"uffd\", MODE=\"0660\" (and groupadd uffd)",
+			mf_sys(__NR_geteuid, 0, 0, 0, 0, 0));
 		return;
 	}
 	mf_lab_say(lab, MF_DENIED, "opening " DEVICE ": %s", mf_errno_text((int)err));
-	mf_lab_advise(lab, "if a container's device policy forbids it: docker run --device " DEVICE
-			   ", or DeviceAllow=" DEVICE " rw for a systemd service; else look "
-			   "in the audit log");
+	mf_lab_advise(lab,
+		      "if a container's device policy forbids it: docker run --device " DEVICE
+		      ", or DeviceAllow=" DEVICE " rw for a systemd service; else look "
+		      "in the audit log");
 }
 
 void mf_probe_device(struct mf_lab *lab)

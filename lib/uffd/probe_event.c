@@ -34,7 +34,8 @@ static int remap(void *arg)
 {
 	struct change *c = arg;
 
-	c->result = mf_sys(__NR_mremap, c->addr, LEN, LEN, MREMAP_MAYMOVE | MREMAP_FIXED, c->to);
+	c->result =
+		mf_sys(__NR_mremap, c->addr, LEN, LEN, MREMAP_MAYMOVE | MREMAP_FIXED, c->to);
 	return 0;
 }
 
@@ -88,8 +89,9 @@ static int deliver(struct mf_lab *lab, struct mf_spot *spot, mf_child_fn fn,
 static void compare(struct mf_lab *lab, const char *what, bool as_done)
 {
 	if (as_done)
-		mf_lab_say(lab, MF_SUPPORTED, "%s was reported with its range, and the task "
-					      "went on once the event was read",
+		mf_lab_say(lab, MF_SUPPORTED,
+			   "%s was reported with its range, and the task "
+			   "went on once the event was read",
 			   what);
 	else
 		mf_lab_say(lab, MF_UNKNOWN, "%s was reported with another range", what);
@@ -161,7 +163,8 @@ void mf_probe_event_fork(struct mf_lab *lab)
 	if (mf_spot_open(lab, &spot, MF_UFFD_FEATURE_EVENT_FORK, UFFDIO_REGISTER_MODE_MISSING,
 			 LEN)) {
 		if (lab->slot->state == MF_DENIED)
-			mf_lab_advise(lab, "run it as root, or setcap cap_sys_ptrace+ep PROGRAM");
+			mf_lab_advise(lab,
+				      "run it as root, or setcap cap_sys_ptrace+ep PROGRAM");
 	} else if (deliver(lab, &spot, fork_once, &change, UFFD_EVENT_FORK, &msg) == 0) {
 		mf_sys_close((int)msg.arg.fork.ufd);
 		mf_lab_say(lab, MF_SUPPORTED,

@@ -29,7 +29,8 @@ static int provoke(struct mf_lab *lab, struct mf_spot *spot, struct mf_child *ch
 	else if (r)
 		mf_lab_failed(lab, "reading the fault", r);
 	else if (ret_msg->event != UFFD_EVENT_PAGEFAULT) {
-		mf_lab_say(lab, MF_UNKNOWN, "event %#x came instead of a fault", ret_msg->event);
+		mf_lab_say(lab, MF_UNKNOWN, "event %#x came instead of a fault",
+			   ret_msg->event);
 		r = -EPROTO;
 	}
 	return r;
@@ -146,8 +147,9 @@ static void unprotect(struct mf_lab *lab, struct mf_spot *spot, struct mf_child 
 	if (r)
 		mf_lab_failed(lab, "taking the protection away", r);
 	else if (mf_child_wait(child, MF_LAB_WAIT_MS) == 0 && spot->addr[0] == wrote)
-		mf_lab_say(lab, MF_SUPPORTED, "a write to a protected page was reported, and "
-					      "went through once it was unprotected");
+		mf_lab_say(lab, MF_SUPPORTED,
+			   "a write to a protected page was reported, and "
+			   "went through once it was unprotected");
 	else
 		mf_lab_say(lab, MF_UNKNOWN, "the writing task did not go on");
 }
@@ -240,8 +242,8 @@ static void expect_sigbus(struct mf_lab *lab, mf_child_fn fn, const char *what)
 	struct mf_child child = MF_CHILD_INIT;
 	int r;
 
-	mf_lab_say(lab, MF_UNKNOWN, "%s: the process that should get SIGBUS could not be set up",
-		   what);
+	mf_lab_say(lab, MF_UNKNOWN,
+		   "%s: the process that should get SIGBUS could not be set up", what);
 	if (mf_child_fork(lab, &child, fn, lab))
 		return;
 	r = mf_child_wait(&child, MF_LAB_WAIT_MS);
@@ -254,7 +256,8 @@ static void expect_sigbus(struct mf_lab *lab, mf_child_fn fn, const char *what)
 	else if (r == -ETIMEDOUT)
 		mf_lab_say(lab, MF_MISSING, "touching %s blocked", what);
 	else if (r != COULD_NOT_TRY)
-		mf_lab_say(lab, MF_UNKNOWN, "the process that touched %s ended with %d", what, r);
+		mf_lab_say(lab, MF_UNKNOWN, "the process that touched %s ended with %d", what,
+			   r);
 }
 
 void mf_probe_poison_sigbus(struct mf_lab *lab)
@@ -278,7 +281,8 @@ static u8 *map_hugetlb(struct mf_lab *lab)
 		return (u8 *)p;
 	if (p == -ENOMEM) {
 		mf_lab_say(lab, MF_UNKNOWN, "no 2 MiB page in the hugetlb pool to try it on");
-		mf_lab_advise(lab, "sysctl -w vm.nr_hugepages=8, if hugetlb regions are to move");
+		mf_lab_advise(lab,
+			      "sysctl -w vm.nr_hugepages=8, if hugetlb regions are to move");
 	} else {
 		mf_lab_failed(lab, "mmap with MAP_HUGETLB", p);
 	}

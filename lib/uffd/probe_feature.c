@@ -98,11 +98,13 @@ static void wake_blocked(struct mf_lab *lab, struct mf_spot *spot, struct mf_chi
 	if (r)
 		mf_lab_failed(lab, "UFFDIO_WAKE", r);
 	else if (mf_child_wait(child, MF_LAB_WAIT_MS) == 0)
-		mf_lab_say(lab, MF_SUPPORTED, "a task that waited for its page went on after "
-					      "UFFDIO_WAKE, not before");
+		mf_lab_say(lab, MF_SUPPORTED,
+			   "a task that waited for its page went on after "
+			   "UFFDIO_WAKE, not before");
 	else
-		mf_lab_say(lab, MF_UNKNOWN, "the faulting task still sleeps %d ms after "
-					    "UFFDIO_WAKE",
+		mf_lab_say(lab, MF_UNKNOWN,
+			   "the faulting task still sleeps %d ms after "
+			   "UFFDIO_WAKE",
 			   MF_LAB_WAIT_MS);
 }
 
@@ -251,7 +253,8 @@ static void minor_fault(struct mf_lab *lab, struct mf_spot *spot, struct mf_chil
 		return;
 	}
 	if (!(msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR)) {
-		mf_lab_say(lab, MF_MISSING, "the fault was reported with flags %#llx, not as minor",
+		mf_lab_say(lab, MF_MISSING,
+			   "the fault was reported with flags %#llx, not as minor",
 			   (unsigned long long)msg.arg.pagefault.flags);
 		return;
 	}
@@ -259,8 +262,9 @@ static void minor_fault(struct mf_lab *lab, struct mf_spot *spot, struct mf_chil
 	if (r)
 		mf_lab_failed(lab, "UFFDIO_CONTINUE", r);
 	else if (mf_child_wait(child, MF_LAB_WAIT_MS) == 0 && touch->seen == MF_LAB_BYTE)
-		mf_lab_say(lab, MF_SUPPORTED, "a page in the page cache but not in the mapping "
-					      "gave a minor fault, CONTINUE resolved it");
+		mf_lab_say(lab, MF_SUPPORTED,
+			   "a page in the page cache but not in the mapping "
+			   "gave a minor fault, CONTINUE resolved it");
 	else
 		mf_lab_say(lab, MF_UNKNOWN, "CONTINUE did not let the faulting task go on");
 }

@@ -2,10 +2,22 @@
 /* The table of what is probed. Access comes first: the rest needs a userfaultfd. */
 #include "uffd/probe.h"
 
-#define ACCESS(n, fn, text) { "access." n, "access", text, fn, 0 }
-#define FEATURE(n, bits, text) { "feature." n, "feature", text, mf_probe_feature, bits }
-#define IOCTL(n, fn, text) { "ioctl." n, "ioctl", text, fn, 0 }
-#define SEM(n, fn, text) { "sem." n, "semantics", text, fn, 0 }
+#define ACCESS(n, fn, text)                                                                    \
+	{                                                                                      \
+		"access." n, "access", text, fn, 0                                             \
+	}
+#define FEATURE(n, bits, text)                                                                 \
+	{                                                                                      \
+		"feature." n, "feature", text, mf_probe_feature, bits                          \
+	}
+#define IOCTL(n, fn, text)                                                                     \
+	{                                                                                      \
+		"ioctl." n, "ioctl", text, fn, 0                                               \
+	}
+#define SEM(n, fn, text)                                                                       \
+	{                                                                                      \
+		"sem." n, "semantics", text, fn, 0                                             \
+	}
 
 const struct mf_probe_spec mf_probe_specs[] = {
 	ACCESS("syscall", mf_probe_syscall,

@@ -98,7 +98,8 @@ static int refused(struct mf_lab *lab, u64 features, long err)
 			   (unsigned long long)(features & ~lab->probe->offer),
 			   mf_errno_text((int)err));
 	else if (err == -EINVAL && lab->probe->offer_known)
-		mf_lab_say(lab, MF_UNKNOWN, "UFFDIO_API offers feature %#llx yet refuses it: %s",
+		mf_lab_say(lab, MF_UNKNOWN,
+			   "UFFDIO_API offers feature %#llx yet refuses it: %s",
 			   (unsigned long long)features, mf_errno_text((int)err));
 	else
 		mf_lab_failed(lab, "UFFDIO_API", err);
@@ -125,8 +126,8 @@ int mf_lab_uffd(struct mf_lab *lab, u64 features)
 
 u8 *mf_lab_map(struct mf_lab *lab, size_t len)
 {
-	long p = mf_sys_mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			     -1, 0);
+	long p = mf_sys_mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			     0);
 
 	if (!mf_is_err(p))
 		return (u8 *)p;

@@ -50,8 +50,9 @@ void mf_probe_move_same_space(struct mf_lab *lab)
 	else if (mf_lab_resident(src))
 		mf_lab_say(lab, MF_UNKNOWN, "the page arrived, but its source is still there");
 	else
-		mf_lab_say(lab, MF_SUPPORTED, "the page arrived with its contents, and its old "
-					      "place is empty");
+		mf_lab_say(lab, MF_SUPPORTED,
+			   "the page arrived with its contents, and its old "
+			   "place is empty");
 out:
 	mf_sys_munmap(src, MF_PAGE_SIZE);
 	mf_spot_close(&spot);
@@ -91,8 +92,9 @@ void mf_probe_move_task(struct mf_lab *lab)
 		goto out;
 	r = mf_child_wait(&child, MF_LAB_WAIT_MS);
 	if (r == 0 && all_bytes(spot.addr, MF_PAGE_SIZE, MF_LAB_BYTE))
-		mf_lab_say(lab, MF_SUPPORTED, "a clone(CLONE_VM) task with a pid and "
-					      "descriptors of its own moved a page");
+		mf_lab_say(lab, MF_SUPPORTED,
+			   "a clone(CLONE_VM) task with a pid and "
+			   "descriptors of its own moved a page");
 	else if (r > 0 && r < BAD_BYTES)
 		mf_lab_failed(lab, "UFFDIO_MOVE by a clone(CLONE_VM) task", -r);
 	else
@@ -132,7 +134,8 @@ static int foreign_takes(void *arg)
 	u64 done;
 	long r;
 
-	r = mf_op_move(m->uffd, (u64)dst, m->src, MF_PAGE_SIZE, MF_UFFDIO_MOVE_MODE_TAKE, &done);
+	r = mf_op_move(m->uffd, (u64)dst, m->src, MF_PAGE_SIZE, MF_UFFDIO_MOVE_MODE_TAKE,
+		       &done);
 	if (r)
 		return (int)-r;
 	return all_bytes(dst, MF_PAGE_SIZE, MF_LAB_BYTE) ? 0 : BAD_BYTES;
@@ -299,14 +302,16 @@ static int make_huge(struct mf_lab *lab, u8 *p)
 	if (huge == 1)
 		return 0;
 	if (huge < 0) {
-		mf_lab_say(lab, MF_UNKNOWN, "cannot tell whether a page is huge: PAGEMAP_SCAN: %s",
+		mf_lab_say(lab, MF_UNKNOWN,
+			   "cannot tell whether a page is huge: PAGEMAP_SCAN: %s",
 			   mf_errno_text(huge));
 		return huge;
 	}
 	mf_lab_say(lab, MF_UNKNOWN, "MADV_HUGEPAGE gave no huge page to try it on");
-	mf_lab_advise(lab, "echo madvise >/sys/kernel/mm/transparent_hugepage/enabled; if it is "
-			   "so already, no 2 MiB of memory were free in one piece: echo 1 "
-			   ">/proc/sys/vm/compact_memory");
+	mf_lab_advise(lab,
+		      "echo madvise >/sys/kernel/mm/transparent_hugepage/enabled; if it is "
+		      "so already, no 2 MiB of memory were free in one piece: echo 1 "
+		      ">/proc/sys/vm/compact_memory");
 	return -ENOENT;
 }
 
@@ -327,8 +332,9 @@ static void move_huge(struct mf_lab *lab, struct mf_spot *spot, u8 *dst, u8 *src
 	if (!all_bytes(dst, MF_PMD_SIZE, MF_LAB_BYTE))
 		mf_lab_say(lab, MF_UNKNOWN, "the 2 MiB arrived with other contents");
 	else if (huge == 1)
-		mf_lab_say(lab, MF_SUPPORTED, "a huge page moved in one call and is mapped huge "
-					      "at its new place (PAGEMAP_SCAN)");
+		mf_lab_say(lab, MF_SUPPORTED,
+			   "a huge page moved in one call and is mapped huge "
+			   "at its new place (PAGEMAP_SCAN)");
 	else
 		mf_lab_say(lab, MF_MISSING, "the 2 MiB arrived, but as small pages");
 }

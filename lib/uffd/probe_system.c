@@ -113,8 +113,9 @@ static void pidfd_of(struct mf_lab *lab, struct mf_child *child)
 		if (r)
 			mf_lab_failed(lab, "pidfd_send_signal", r);
 		else if (mf_sys_ppoll(&p, 1, MF_LAB_WAIT_MS * (s64)MF_NSEC_PER_MSEC) == 1)
-			mf_lab_say(lab, MF_SUPPORTED,
-				   "a process was killed by its pidfd, which polled readable then");
+			mf_lab_say(
+				lab, MF_SUPPORTED,
+				"a process was killed by its pidfd, which polled readable then");
 		else
 			mf_lab_say(lab, MF_MISSING, "the pidfd did not tell of the exit");
 	}
