@@ -89,7 +89,8 @@ struct mf_probe;
  * milliseconds, starts and reaps a few short-lived tasks of its own, changes nothing.
  * Strings belong to the probe and live until mf_probe_free().
  *
- * -ENOMEM, -EMFILE: the probe itself could not run; free something and try again.
+ * -ENOMEM, -EMFILE, -EAGAIN (no process): the probe itself could not run; free something
+ * and try again.
  */
 MF_API int mf_probe_run(struct mf_probe **ret_probe) MF_MUST_CHECK;
 MF_API size_t mf_probe_count(const struct mf_probe *probe);

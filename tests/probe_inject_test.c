@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The probe with its Nth call of a kind failing, for every N that it reaches: it ends in
+ * The probe with its Nth call of a kind failing, for every N at first and then some: it ends in
  * time, leaves nothing, and never calls a thing supported that an undisturbed run does not.
  */
 #include <dirent.h>
@@ -18,8 +18,11 @@
 #include "memferry.h"
 
 #define NTH_MAX 120
-#define NTH_MANY 24 /* for "and all after it" */
+#define NTH_EACH 30
+#define NTH_STEP 3 /* from there on */
+#define NTH_MANY 8 /* for "and all after it" */
 
+static const struct mf_inject_plan no_plan;
 static struct mf_probe *healthy;
 
 static int setup(void **ctx)
@@ -71,7 +74,7 @@ static void fail_nth(unsigned int kind, unsigned int nth, int error, bool foreve
 		.kind = kind, .nth = nth, .error = error, .forever = forever
 	};
 	r = mf_probe_run(&probe);
-	mf_inject_plan = (struct mf_inject_plan){};
+	mf_inject_plan = no_plan;
 	if (r == 0) {
 		compare(probe, kind, nth);
 		mf_probe_free(probe);
@@ -84,7 +87,7 @@ static void fail_nth(unsigned int kind, unsigned int nth, int error, bool foreve
 
 static void each(unsigned int kind, int error)
 {
-	for (unsigned int nth = 1; nth <= NTH_MAX; nth++)
+	for (unsigned int nth = 1; nth <= NTH_MAX; nth += nth < NTH_EACH ? 1 : NTH_STEP)
 		fail_nth(kind, nth, error, false);
 	for (unsigned int nth = 1; nth <= NTH_MANY; nth++)
 		fail_nth(kind, nth, error, true);
