@@ -145,6 +145,9 @@ static long serve(const struct request *q)
 	case FOREIGN_DISCARD:
 		return mf_sys_madvise(own.addr + q->arg * MF_PAGE_SIZE, MF_PAGE_SIZE,
 				      MADV_DONTNEED);
+	case FOREIGN_SPLIT:
+		return mf_sys_madvise(own.addr + q->arg * MF_PAGE_SIZE,
+				      (SPACE_PAGES - q->arg) * MF_PAGE_SIZE, MADV_DONTDUMP);
 	case FOREIGN_POKE:
 		return poke();
 	case FOREIGN_HAMMER:

@@ -38,6 +38,7 @@ struct foreign {
 enum foreign_cmd {
 	FOREIGN_VERIFY = 1, /* space_first_wrong() of kind and seed, there */
 	FOREIGN_DISCARD,    /* MADV_DONTNEED page arg; 0 */
+	FOREIGN_SPLIT,	    /* make two mappings of it, split at page arg; 0 */
 	FOREIGN_POKE,	    /* write to each page and put it back; 0 */
 	FOREIGN_HAMMER,	    /* start to count in the pages; 0 */
 	FOREIGN_TALLY,	    /* stop, how many writes were lost */

@@ -119,6 +119,27 @@ static void test_give_gone(void **state)
 	rig_down(&rig);
 }
 
+/* They may cut a mapping in two at any time: that is not the end of it. */
+static void test_give_across_mappings(void **state)
+{
+	struct foreign_opts o = { .kind = KIND_4K };
+	u64 done, at, cut = 301;
+	struct rig rig;
+	int r;
+
+	rig_up(&rig, &o);
+	assert_int_equal(foreign_do(&rig.f, FOREIGN_SPLIT, cut), 0);
+	for (at = 0; at < cut; at += done / MF_PAGE_SIZE) {
+		r = give(&rig, at, SPACE_PAGES - at, &done);
+		assert_int_equal(r, MF_PARTLY);
+		assert_true(done > 0 && done <= (cut - at) * MF_PAGE_SIZE);
+	}
+	assert_int_equal(give(&rig, cut, SPACE_PAGES - cut, &done), MF_MOVED);
+	assert_int_equal(rig.m.pages[MF_ROUTE_COPY], SPACE_PAGES);
+	assert_int_equal(foreign_do(&rig.f, FOREIGN_VERIFY, SEED), -1);
+	rig_down(&rig);
+}
+
 static void test_give_unreadable(void **state)
 {
 	struct foreign_opts o = { .kind = KIND_4K };
@@ -424,6 +445,7 @@ int main(void)
 #endif
 		cmocka_unit_test(test_give_partly_then_exists),
 		cmocka_unit_test(test_give_gone),
+		cmocka_unit_test(test_give_across_mappings),
 		cmocka_unit_test(test_give_unreadable),
 		cmocka_unit_test(test_give_changing),
 		cmocka_unit_test(test_give_dontwake),
