@@ -23,6 +23,12 @@ enum ho_way {
 	HO_WAYS,
 };
 
+/* The two spaces have two copies of everything in the end. */
+static inline bool ho_copies_all(enum ho_way way)
+{
+	return way == HO_STOP_AND_COPY || way == HO_UFFD_COPY;
+}
+
 #define HO_SEED 0x68616e64u
 #define HO_STEP_BYTES (2ul << 20)
 #define HO_WAIT_MS 20000

@@ -18,6 +18,7 @@
 #define BASE ((char *)0x200000000000ull)
 #define POLL_US 200
 #define SAMPLE_US 1000
+#define WARM_BYTES (256 * MIB)
 #define AFTER_MS 300 /* a memfd is there at once, so touch it for as long */
 
 int ho_await(const uint32_t *flag)
@@ -165,7 +166,8 @@ static int referee(struct ho_cell *c)
 	r = await_ready(c, &c->shared->successor_ready, successor, "successor");
 	if (r)
 		return r;
-	memory_warm(c->bytes);
+	/* the other ways go on with the pages that they give back */
+	memory_warm(ho_copies_all(c->way) || c->bytes < WARM_BYTES ? c->bytes : WARM_BYTES);
 	c->shared->ram_before = c->shared->ram_peak = ram_of_both(source, successor);
 	ho_raise(&c->shared->go);
 	watch(c, source, successor);
