@@ -38,11 +38,10 @@ const struct route routes[] = {
 		"hand-over",
 		"a successor takes over a running process's memory",
 		{ "ioctl.register", "ioctl.copy", "ioctl.zeropage", "ioctl.wake",
-		  "sem.copy_cross", "sem.copy_wakes", "sem.copy_exist", "sem.pidfd",
-		  "sem.memfd_seal", "sem.fixed_noreplace" },
-		{ "sem.event_remove", "sem.event_remap", "sem.event_unmap", "sem.event_fork",
-		  "sem.poison_sigbus", "sem.thread_id", "sem.dontneed_locked",
-		  "sem.pagemap_scan", "sem.hugetlb_missing" },
+		  "sem.copy_cross", "sem.copy_wakes", "sem.copy_exist", "sem.event_remove",
+		  "sem.event_remap", "sem.pidfd", "sem.memfd_seal", "sem.fixed_noreplace" },
+		{ "sem.poison_sigbus", "sem.thread_id", "sem.dontneed_locked",
+		  "sem.hugetlb_missing" },
 	},
 };
 

@@ -33,8 +33,8 @@ const struct mf_probe_spec mf_probe_specs[] = {
 	FEATURE("pagefault_flag_wp", MF_UFFD_FEATURE_PAGEFAULT_FLAG_WP,
 		"write-protection faults: tells which pages are written to"),
 	FEATURE("event_fork", MF_UFFD_FEATURE_EVENT_FORK,
-		"an event for fork(), with a descriptor for the child's space: keeps a child "
-		"that was forked in mid move from reading zeros"),
+		"an event for fork(), with a descriptor for the child's space; memferry keeps "
+		"regions from children while they arrive, and does not need it"),
 	FEATURE("event_remap", MF_UFFD_FEATURE_EVENT_REMAP,
 		"an event for mremap(): a region that moves is followed"),
 	FEATURE("event_remove", MF_UFFD_FEATURE_EVENT_REMOVE,
@@ -45,7 +45,7 @@ const struct mf_probe_spec mf_probe_specs[] = {
 		"missing faults in shared memory; memferry passes such regions by descriptor "
 		"and does not need it"),
 	FEATURE("event_unmap", MF_UFFD_FEATURE_EVENT_UNMAP,
-		"an event for munmap(): unmapped pages are not brought"),
+		"an event for munmap(); memferry does not need it: there is nothing to bring to"),
 	FEATURE("sigbus", MF_UFFD_FEATURE_SIGBUS,
 		"SIGBUS in the faulting thread instead of a message: a program resolves its own "
 		"faults without a second thread"),
@@ -120,9 +120,11 @@ const struct mf_probe_spec mf_probe_specs[] = {
 	    "warning: why memferry keeps it open in two processes until nothing is missing"),
 	SEM("event_remove", mf_probe_event_remove, "the event for MADV_DONTNEED is delivered"),
 	SEM("event_remap", mf_probe_event_remap, "the event for mremap() is delivered"),
-	SEM("event_unmap", mf_probe_event_unmap, "the event for munmap() is delivered"),
+	SEM("event_unmap", mf_probe_event_unmap,
+	    "the event for munmap() is delivered; memferry "
+	    "does not need it"),
 	SEM("event_fork", mf_probe_event_fork,
-	    "the event for fork() is delivered, with a descriptor"),
+	    "the event for fork() is delivered, with a descriptor; memferry does not need it"),
 	SEM("thread_id", mf_probe_thread_id, "the message names the thread that faulted"),
 	SEM("wp_anon", mf_probe_wp_anon,
 	    "a write to a protected page of anonymous memory is reported and waits: how route "
@@ -142,9 +144,11 @@ const struct mf_probe_spec mf_probe_specs[] = {
 	SEM("dontneed_locked", mf_probe_dontneed_locked,
 	    "MADV_DONTNEED_LOCKED: mlocked memory is given back as it leaves"),
 	SEM("populate_write", mf_probe_populate_write,
-	    "MADV_POPULATE_WRITE: memory is made resident before it is needed"),
+	    "MADV_POPULATE_WRITE: memory is made resident before it is needed; memferry does "
+	    "not depend on it"),
 	SEM("pagemap_scan", mf_probe_pagemap_scan,
-	    "the PAGEMAP_SCAN ioctl finds present pages fast: holes are skipped"),
+	    "the PAGEMAP_SCAN ioctl tells which pages are present or huge: sem.move_thp looks "
+	    "with it"),
 	SEM("fixed_noreplace", mf_probe_fixed_noreplace,
 	    "MAP_FIXED_NOREPLACE: a region is mapped at its old address only if that is free"),
 };
