@@ -25,7 +25,7 @@ enum kind {
 struct space {
 	enum kind kind;
 	u32 seed;
-	u8 *addr; /* 2 MiB, aligned to its length */
+	u8 *addr;   /* 2 MiB, aligned to its length */
 	int sharer; /* KIND_FORKED: the child */
 };
 
