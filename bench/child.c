@@ -24,13 +24,39 @@ struct outcome {
 
 static struct outcome *outcome; /* shared with the child that runs */
 static volatile pid_t running;	/* its process group */
+static char scratch_dir[80], scratch_file[104];
 
 /* The children are in a group of their own, so a Ctrl-C must be passed on. */
 static void end_group_and_exit(int sig)
 {
 	if (running > 0)
 		kill(-running, SIGKILL);
+	child_scratch_end();
 	_exit(128 + sig);
+}
+
+const char *child_scratch(const char *name)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(scratch_dir, sizeof(scratch_dir), "%s/memferry-bench-XXXXXX",
+		 tmp && strlen(tmp) < 48 ? tmp : "/tmp");
+	if (!mkdtemp(scratch_dir)) {
+		scratch_dir[0] = '\0';
+		return NULL;
+	}
+	snprintf(scratch_file, sizeof(scratch_file), "%s/%.16s", scratch_dir, name);
+	return scratch_file;
+}
+
+/* also called by a signal handler */
+void child_scratch_end(void)
+{
+	if (!scratch_dir[0])
+		return;
+	unlink(scratch_file);
+	rmdir(scratch_dir);
+	scratch_dir[0] = '\0';
 }
 
 void *shared_alloc(size_t bytes)

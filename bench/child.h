@@ -24,6 +24,14 @@ pid_t child_fork(void);
 /* Wait for @pid at most @timeout_ms: 0 if it exited with 0, else -errno. */
 int child_wait(pid_t pid, unsigned int timeout_ms);
 
+/*
+ * A directory of our own below TMPDIR or /tmp, for one file in it, which child_scratch()
+ * names; NULL if there is none to be had. It goes with child_scratch_end(), or when the
+ * program is interrupted.
+ */
+const char *child_scratch(const char *name);
+void child_scratch_end(void);
+
 /* Zeroed memory that forked processes share; NULL: none left. */
 void *shared_alloc(size_t bytes);
 void shared_free(void *p, size_t bytes);

@@ -116,7 +116,7 @@ static void keep(struct ho_row *row, const struct ho_shared *s)
 	row->stats = s->stats;
 }
 
-static void run_row(struct ho_row *row, struct ho_shared *shared)
+static void run_row(struct ho_row *row, struct ho_shared *shared, const char *socket)
 {
 	struct ho_cell cell = {
 		.way = row->way, .bytes = row->bytes, .thp = row->thp, .shared = shared
@@ -146,11 +146,12 @@ static void run_bare(struct fault_row *bare)
 static int run_rounds(struct ho_table *t)
 {
 	struct ho_shared *shared = shared_alloc(sizeof(*shared));
+	const char *socket = child_scratch("socket");
 	unsigned int order[MAX_ROWS];
 	char name[128];
 
-	if (!shared)
-		return -ENOMEM;
+	if (!shared || !socket)
+		return shared ? -errno : -ENOMEM;
 	for (unsigned int round = 0; round < t->rounds; round++) {
 		shuffle(order, t->n);
 		run_bare(&t->bare);
@@ -162,10 +163,11 @@ static int run_rounds(struct ho_table *t)
 				continue;
 			progress("round %u of %u, row %zu of %zu: %s", round + 1, t->rounds,
 				 i + 1, t->n, row_name(row, name, sizeof(name)));
-			run_row(row, shared);
+			run_row(row, shared, socket);
 		}
 	}
 	progress_done();
+	child_scratch_end();
 	shared_free(shared, sizeof(*shared));
 	return 0;
 }

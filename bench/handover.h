@@ -59,6 +59,7 @@ struct ho_cell {
 	uint64_t bytes;
 	bool thp;
 	struct ho_shared *shared;
+	const char *socket; /* a path for it */
 	/* filled in by the referee, before it forks */
 	char *base;	   /* where the memory lies in both */
 	int sock[2];	   /* [0] is the source's end */

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -210,25 +209,15 @@ static int make_sockets(struct ho_cell *c)
 
 int ho_cell_run(void *arg)
 {
-	char dir[64] = "/tmp/memferry-bench-XXXXXX", path[80] = "";
 	struct ho_cell *c = arg;
 	int r = make_sockets(c);
 
 	if (r)
 		return r;
 	c->base = BASE;
-	if (c->way == HO_MEMFERRY_TCP) {
+	if (c->way == HO_MEMFERRY_TCP)
 		snprintf(c->address, sizeof(c->address), "tcp:127.0.0.1:%d", free_port());
-	} else {
-		if (!mkdtemp(dir))
-			return child_fail(-errno, "%s: %s", dir, strerror(errno));
-		snprintf(path, sizeof(path), "%s/socket", dir);
-		snprintf(c->address, sizeof(c->address), "unix:%s", path);
-	}
-	r = referee(c);
-	if (path[0]) {
-		unlink(path);
-		rmdir(dir);
-	}
-	return r;
+	else
+		snprintf(c->address, sizeof(c->address), "unix:%s", c->socket);
+	return referee(c);
 }
