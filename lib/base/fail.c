@@ -67,7 +67,7 @@ static void store(const char *fmt, va_list ap, const char *tail)
 	memcpy(text, next, (size_t)n + 1);
 }
 
-int mf_fail(int err, const char *fmt, ...)
+int(mf_fail)(int err, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -78,7 +78,7 @@ int mf_fail(int err, const char *fmt, ...)
 	return err;
 }
 
-int mf_fail_in(int err, const char *fmt, ...)
+int(mf_fail_in)(int err, const char *fmt, ...)
 {
 	va_list ap;
 

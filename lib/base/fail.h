@@ -19,6 +19,12 @@ int mf_fail_in(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3
 /* "Address already in use (EADDRINUSE)" for a negative or positive errno; never NULL. */
 const char *mf_errno_text(int err);
 
+#ifdef __clang_analyzer__
+/* The analyzer looks at one file at a time: tell it that an error stays an error. */
+#define mf_fail(err, ...) ((void)mf_fail(err, __VA_ARGS__), (err))
+#define mf_fail_in(err, ...) ((void)mf_fail_in(err, __VA_ARGS__), (err))
+#endif
+
 void mf_logf(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
 
 #endif /* MF_BASE_FAIL_H */
