@@ -4,6 +4,7 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 30
+BENCH ?= all
 
 all: setup
 	@ninja -C $(BUILD)
@@ -14,7 +15,8 @@ help:
 	@echo '                   (ARGS="--size 1G --plot demo.png" for options of memferry demo)'
 	@echo 'make check         install what is missing, build plain and with sanitizers, run all tests'
 	@echo '                   (T=NAME: one test; STRICT=1: a skipped test is a failed one)'
-	@echo 'make bench         the measurements, as tables (BENCH="fault bulk handover")'
+	@echo 'make bench         the measurements, as tables (BENCH=fault, bulk, handover or all;'
+	@echo '                   ARGS="--quick" or other options of memferry bench)'
 	@echo 'make install       into PREFIX ($(PREFIX)), below DESTDIR'
 	@echo 'make lint          clang-format, clang-tidy, cppcheck'
 	@echo 'make fuzz          libFuzzer over the wire decoder for FUZZ_SECONDS ($(FUZZ_SECONDS)) each'
@@ -35,7 +37,7 @@ check:
 	@BUILD=$(BUILD) T='$(T)' STRICT='$(STRICT)' scripts/check.sh
 
 bench: all
-	@BUILD=$(BUILD) scripts/bench.sh $(BENCH)
+	@$(BUILD)/memferry bench $(BENCH) $(ARGS)
 
 install: setup
 	@meson configure $(BUILD) -Dprefix=$(PREFIX)

@@ -6,10 +6,22 @@ Exit status 0: yes; 1: no, and the reason is printed. What no released kernel ha
 (UFFDIO_MOVE across spaces) is not asked for.
 """
 import json
+import os
 import subprocess
 import sys
 
-NEEDED = ("ioctl.move", "ioctl.poison", "ioctl.copy", "ioctl.zeropage")
+NEEDED = ("access.syscall", "ioctl.copy", "ioctl.writeprotect", "ioctl.poison", "ioctl.move",
+          "sem.move_same_space", "sem.move_thp")
+NEEDED_BYTES = 6 << 30
+HUGE_POOL = "/proc/sys/vm/nr_hugepages"
+
+
+def memory_available():
+    with open("/proc/meminfo", encoding="ascii") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return 0
 
 
 def main():
@@ -25,6 +37,12 @@ def main():
         if state != "supported":
             print(f"can: {name} is {state}: tests that need it will be skipped")
             return 1
+    if memory_available() < NEEDED_BYTES:
+        print("can: little memory: the large tests will be skipped")
+        return 1
+    if not os.access(HUGE_POOL, os.W_OK):
+        print(f"can: {HUGE_POOL} cannot be written: tests of huge pages will be skipped")
+        return 1
     print("can: this machine can run every test")
     return 0
 
