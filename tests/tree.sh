@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Every file names its licence at the top, and the texts are here; no source file is longer
-# than 800 lines. $1: the source directory.
+# than 800 lines; no link in the documents leads nowhere. $1: the source directory.
 cd "$1" || exit 1
 failed=0
 
@@ -36,6 +36,15 @@ for file in $files; do
 		fi
 		;;
 	esac
+done
+# links between the documents lead somewhere
+for file in $(echo "$files" | grep '\.md$'); do
+	for link in $(grep -o '](\([^)#:]*\))' "$file" 2>/dev/null | sed 's/^](//; s/)$//'); do
+		if [ ! -e "$(dirname "$file")/$link" ]; then
+			echo "tree: $file leads to $link, which is not there"
+			failed=1
+		fi
+	done
 done
 for licence in LGPL-2.1-or-later GPL-2.0-only; do
 	if [ ! -s "LICENSES/$licence.txt" ]; then
