@@ -182,8 +182,12 @@ static void tell_drainer(struct mf_drain *d, const struct mf_drain_region *r, u6
 		hot->block[hot->head % MF_HOT_QUEUE] = block;
 		mf_store(&hot->head, hot->head + 1);
 	}
-	/* a full queue does no harm: the block's turn drops the page too */
-	if (!r->hugetlb && drop->head - mf_load(&drop->tail) < MF_DROP_QUEUE) {
+	/*
+	 * A full queue does no harm: the block's turn drops the page too. Out of a huge
+	 * page nothing is dropped singly: it would be split, free no memory, and make the
+	 * block's own turn slow.
+	 */
+	if (!r->hugetlb && !r->thp && drop->head - mf_load(&drop->tail) < MF_DROP_QUEUE) {
 		drop->page[drop->head % MF_DROP_QUEUE] = src;
 		mf_store(&drop->head, drop->head + 1);
 	}
