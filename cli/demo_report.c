@@ -157,8 +157,10 @@ void demo_print(struct demo_result *res)
 {
 	const struct load_faults *f = &res->clients;
 
-	print_handovers(res);
-	print_clients(res);
+	if (res->n_handovers) {
+		print_handovers(res);
+		print_clients(res);
+	}
 	printf("\n%" PRIu64 " commands, %" PRIu64
 	       " values updated under load; wrong values %" PRIu64 ", error replies %" PRIu64
 	       ", lost connections %" PRIu64 "; redis-benchmark: %s\n",
