@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <errno.h>
+#include <asm/errno.h>
 
 #include "bytes.h"
 #include "msg.h"
+
+#include "base/faultpath.h"
 
 /* byte offsets in the header */
 enum {

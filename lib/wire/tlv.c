@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tlv.h"
 
-#include <errno.h>
-#include <string.h>
+#include <asm/errno.h>
 
+#include "base/mem.h"
 #include "bytes.h"
+
+#include "base/faultpath.h"
 
 static bool name_char(u8 c)
 {
@@ -13,7 +15,7 @@ static bool name_char(u8 c)
 
 bool mf_wire_name_ok(const char *name)
 {
-	size_t n = strnlen(name, MF_WIRE_NAME_MAX);
+	size_t n = mf_str_len(name, MF_WIRE_NAME_MAX);
 
 	if (n == 0 || n == MF_WIRE_NAME_MAX)
 		return false;
@@ -30,7 +32,7 @@ bool mf_tlv_get_name(char dst[MF_WIRE_NAME_MAX], const u8 *value, size_t len)
 	for (size_t i = 0; i < len; i++)
 		if (!name_char(value[i]))
 			return false;
-	memcpy(dst, value, len);
+	mf_mem_copy(dst, value, len);
 	dst[len] = '\0';
 	return true;
 }
@@ -41,7 +43,7 @@ bool mf_tlv_get_name(char dst[MF_WIRE_NAME_MAX], const u8 *value, size_t len)
  */
 static bool get_text(char dst[MF_WIRE_TEXT_MAX], const u8 *value, size_t len)
 {
-	if (len >= MF_WIRE_TEXT_MAX || memchr(value, 0, len))
+	if (len >= MF_WIRE_TEXT_MAX || mf_str_len((const char *)value, len) < len)
 		return false;
 	for (size_t i = 0; i < len; i++)
 		dst[i] = value[i] < 0x20 || value[i] == 0x7f ? '?' : (char)value[i];
@@ -74,8 +76,8 @@ static void put_tlv(struct writer *w, u16 tlv, u16 flags, const void *value, siz
 	mf_put_le(p + 4, len, 4);
 	p += MF_TLV_HEADER_BYTES;
 	if (len)
-		memcpy(p, value, len);
-	memset(p + len, 0, padded - len);
+		mf_mem_copy(p, value, len);
+	mf_mem_zero(p + len, padded - len);
 	w->n += MF_TLV_HEADER_BYTES + padded;
 }
 
@@ -91,13 +93,13 @@ static u32 u32_at(const void *m, size_t at)
 {
 	u32 v;
 
-	memcpy(&v, (const u8 *)m + at, sizeof(v));
+	mf_mem_copy(&v, (const u8 *)m + at, sizeof(v));
 	return v;
 }
 
 static void put_text(struct writer *w, u16 tlv, const char *text)
 {
-	size_t n = strnlen(text, MF_WIRE_TEXT_MAX);
+	size_t n = mf_str_len(text, MF_WIRE_TEXT_MAX);
 
 	if (n == MF_WIRE_TEXT_MAX)
 		w->err = w->err ? w->err : -EINVAL;
@@ -108,7 +110,7 @@ static void put_text(struct writer *w, u16 tlv, const char *text)
 static void put_name(struct writer *w, u16 tlv, const char *name)
 {
 	if (mf_wire_name_ok(name))
-		put_tlv(w, tlv, MF_TLV_CRITICAL, name, strlen(name));
+		put_tlv(w, tlv, MF_TLV_CRITICAL, name, mf_str_len(name, MF_WIRE_NAME_MAX));
 	else
 		w->err = w->err ? w->err : -EINVAL;
 }
@@ -123,7 +125,7 @@ static void put_field(struct writer *w, const struct mf_tlv_field *f, const void
 
 	switch (f->kind) {
 	case MF_TLV_U16:
-		memcpy(&v16, p, sizeof(v16));
+		mf_mem_copy(&v16, p, sizeof(v16));
 		put_int(w, f->tlv, v16, 2);
 		break;
 	case MF_TLV_U32:
@@ -131,7 +133,7 @@ static void put_field(struct writer *w, const struct mf_tlv_field *f, const void
 		put_int(w, f->tlv, u32_at(m, f->at), 4);
 		break;
 	case MF_TLV_U64:
-		memcpy(&v64, p, sizeof(v64));
+		mf_mem_copy(&v64, p, sizeof(v64));
 		put_int(w, f->tlv, v64, 8);
 		break;
 	case MF_TLV_NAME:
@@ -141,12 +143,12 @@ static void put_field(struct writer *w, const struct mf_tlv_field *f, const void
 		put_text(w, f->tlv, (const char *)p);
 		break;
 	case MF_TLV_TOKEN:
-		memcpy(&has, (const u8 *)m + f->aux, sizeof(has));
+		mf_mem_copy(&has, (const u8 *)m + f->aux, sizeof(has));
 		if (has)
 			put_tlv(w, f->tlv, MF_TLV_CRITICAL, p, MF_TLV_TOKEN_BYTES);
 		break;
 	case MF_TLV_DATA:
-		memcpy(&data, p, sizeof(data));
+		mf_mem_copy(&data, p, sizeof(data));
 		put_tlv(w, f->tlv, MF_TLV_CRITICAL, data, u32_at(m, f->aux));
 		break;
 	}
@@ -240,7 +242,7 @@ static bool get_int(void *dst, size_t bytes, const struct tlv *t)
 	v = mf_get_le(t->value, bytes);
 	v32 = (u32)v;
 	v16 = (u16)v;
-	memcpy(dst, bytes == 8 ? (void *)&v : bytes == 4 ? (void *)&v32 : (void *)&v16, bytes);
+	mf_mem_copy(dst, bytes == 8 ? (void *)&v : bytes == 4 ? (void *)&v32 : (void *)&v16, bytes);
 	return true;
 }
 
@@ -264,12 +266,12 @@ static bool get_field(const struct mf_tlv_field *f, const struct tlv *t, void *m
 	case MF_TLV_TOKEN:
 		if (t->len != MF_TLV_TOKEN_BYTES)
 			return false;
-		memcpy(p, t->value, t->len);
-		memcpy((u8 *)m + f->aux, &has, sizeof(has));
+		mf_mem_copy(p, t->value, t->len);
+		mf_mem_copy((u8 *)m + f->aux, &has, sizeof(has));
 		return true;
 	case MF_TLV_DATA:
-		memcpy(p, &t->value, sizeof(t->value));
-		memcpy((u8 *)m + f->aux, &t->len, sizeof(t->len));
+		mf_mem_copy(p, &t->value, sizeof(t->value));
+		mf_mem_copy((u8 *)m + f->aux, &t->len, sizeof(t->len));
 		return true;
 	}
 	return false;
@@ -311,7 +313,7 @@ int mf_tlv_decode(const struct mf_tlv_msg *d, const u8 *payload, size_t len, voi
 
 	if ((s64)len > mf_wire_max_payload(d->type))
 		return -EBADMSG;
-	memset(ret_m, 0, d->size);
+	mf_mem_zero(ret_m, d->size);
 	while (len) {
 		struct tlv t;
 		int r = next_tlv(&payload, &len, &t);
