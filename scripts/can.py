@@ -24,6 +24,11 @@ def memory_available():
     return 0
 
 
+def has_swap():
+    with open("/proc/swaps", encoding="ascii") as lines:
+        return len(lines.readlines()) > 1
+
+
 def main():
     try:
         run = subprocess.run([sys.argv[1], "probe", "--json"], timeout=60, check=False,
@@ -42,6 +47,9 @@ def main():
         return 1
     if not os.access(HUGE_POOL, os.W_OK):
         print(f"can: {HUGE_POOL} cannot be written: tests of huge pages will be skipped")
+        return 1
+    if not has_swap():
+        print("can: no swap: tests of swapped pages will be skipped")
         return 1
     print("can: this machine can run every test")
     return 0

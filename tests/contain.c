@@ -10,7 +10,7 @@
  * our child instead of init's, and the tree below us is the whole truth. At the time limit
  * (-t, default 60, times MF_TIME_SCALE of the environment) or on SIGTERM it writes down
  * where each thread of the tree is, kills exactly these processes, and exits 124. When CMD
- * has ended, descendants that are still there after a grace period (-g, default 1000) are a
+ * has ended, descendants that are still there after a grace period (-g, default 3000) are a
  * leak: they are shown and killed, and the exit status is 125 if it would have been 0 or
  * 77; with -l leftovers are killed and not held against the test. Else CMD's own status is
  * passed on, 128 + N for a signal N. -o DIR: reports go to a file in DIR as well.
@@ -357,7 +357,7 @@ static int verdict(int status, const char *cmd, bool leftovers_allowed, long gra
 int main(int argc, char **argv)
 {
 	const char *scale = getenv("MF_TIME_SCALE"), *dir = NULL, *why;
-	long seconds = 60, grace_ms = 1000;
+	long seconds = 60, grace_ms = 3000;
 	bool leftovers_allowed = false;
 	int opt, status = 0;
 	pid_t child;

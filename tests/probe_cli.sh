@@ -137,10 +137,10 @@ ok "version" status_is 0 "$memferry" --version
 ok "output that cannot be written" no_room
 ok "few descriptors" few_fds
 ok "no standard input or error" closed_fds
-if command -v script >/dev/null; then
+if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
 	ok "colours" coloured
 else
-	skipped "colours" "no script(1)"
+	skipped "colours" "no script(1), or no pseudo-terminals"
 fi
 
 nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)

@@ -66,7 +66,7 @@ static int bare(unsigned int flags, int *ret_fd)
  */
 static int features_on_offer(unsigned int flags, u64 *ret_features)
 {
-	int fd, r = bare(flags, &fd);
+	int fd = -1, r = bare(flags, &fd);
 	long api;
 
 	if (r)
@@ -82,7 +82,7 @@ int mf_uffd_create(u64 required, u64 wanted, unsigned int flags, int *ret_fd,
 		   u64 *ret_features)
 {
 	u64 offer = 0, use;
-	int fd, r;
+	int fd = -1, r;
 	long api;
 
 	r = features_on_offer(flags, &offer);
