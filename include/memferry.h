@@ -439,7 +439,10 @@ MF_API int mf_successor_hint(struct mf_successor *successor, const void *addr, s
  * ferry task died or stopped, what had not arrived is poisoned (mf_stats.pages_poisoned).
  */
 MF_API int mf_successor_wait(struct mf_successor *successor, int timeout_ms);
-/* Readable once mf_successor_wait() would not block. Belongs to the object. */
+/*
+ * Readable once mf_successor_wait() would not block, or when it ought to be called with 0 ms
+ * because the guard task was killed and is to be replaced. Belongs to the object.
+ */
 MF_API int mf_successor_pollfd(const struct mf_successor *successor);
 MF_API int mf_successor_stats(const struct mf_successor *successor, struct mf_stats *ret_stats);
 /*

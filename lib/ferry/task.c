@@ -156,6 +156,11 @@ static int reap(struct mf_task *task, int options)
 	return 0;
 }
 
+bool mf_task_ended(struct mf_task *task)
+{
+	return reap(task, WNOHANG) == 0;
+}
+
 MF_API int mf_task_wait(struct mf_task *task, int timeout_ms, int *ret_status)
 {
 	u64 end = mf_now_ns() + (u64)timeout_ms * MF_NSEC_PER_MSEC;

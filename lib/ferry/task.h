@@ -29,4 +29,10 @@ int mf_task_entry(void *start);
  */
 void mf_task_disown(struct mf_task *task);
 
+/*
+ * Has it ended? Asked by its number and not by its pidfd, which an application that closes
+ * "all" descriptors closes too.
+ */
+bool mf_task_ended(struct mf_task *task);
+
 #endif /* MF_FERRY_TASK_H */

@@ -30,6 +30,7 @@ struct mf_drain_region {
 	u64 dst;
 	u64 page_size;
 	u32 hugetlb;
+	u32 dontfork; /* by the application's own wish */
 	u32 thp; /* huge pages if it could be: dropped block by block only */
 	u32 first_block;
 	u32 n_blocks;

@@ -90,12 +90,38 @@ static void sort_segs(struct mf_drain *d)
 	}
 }
 
+/* What lay in [start, start + len) was unmapped: something else has come to lie there. */
+static void forget_segs(struct mf_drain *d, u64 start, u64 len)
+{
+	u32 i, kept = 0;
+
+	for (i = 0; i < d->n_segs; i++)
+		if (d->seg[i].dst - start >= len)
+			d->seg[kept++] = d->seg[i];
+	d->n_segs = kept;
+}
+
+/* For the guard, which poisons or releases it in the end. */
+static void tell_remapped(struct mf_drain *d, u64 to, u64 len)
+{
+	struct mf_shared_remap *re = &d->sh->remap[d->sh->n_remaps];
+	const struct mf_seg *s = mf_drain_seg(d, to);
+	const struct mf_drain_region *r = s ? &d->region[s->region] : NULL;
+
+	*re = (struct mf_shared_remap){ .addr = to,
+					.len = len,
+					.page_size = r ? r->page_size : MF_PAGE_SIZE,
+					.dontfork = r ? r->dontfork : 0 };
+	mf_store(&d->sh->n_remaps, d->sh->n_remaps + 1);
+}
+
 /* The successor moved a range while parts of it had not arrived: follow it. */
 static void note_remapped(struct mf_drain *d, u64 from, u64 to, u64 len)
 {
-	u32 n = d->sh->n_remaps, i;
+	u32 i;
 
-	if (n >= MF_REMAPS || !split_at(d, from) || !split_at(d, from + len)) {
+	if (d->sh->n_remaps >= MF_REMAPS || !split_at(d, from) || !split_at(d, from + len) ||
+	    !split_at(d, to) || !split_at(d, to + len)) {
 		/*
 		 * We cannot follow any more, and what has not arrived would read as
 		 * zeros at its new place. Better an end with a reason: the guard
@@ -105,12 +131,12 @@ static void note_remapped(struct mf_drain *d, u64 from, u64 to, u64 len)
 		mf_sys_pidfd_send_signal(d->peer_pidfd, 9 /* SIGKILL */);
 		return;
 	}
+	forget_segs(d, to, len);
 	for (i = 0; i < d->n_segs; i++)
 		if (d->seg[i].dst >= from && d->seg[i].dst < from + len)
 			d->seg[i].dst += to - from;
 	sort_segs(d);
-	d->sh->remap[n] = (struct mf_shared_range){ to, len };
-	mf_store(&d->sh->n_remaps, n + 1);
+	tell_remapped(d, to, len);
 }
 
 /* Under the gate. */

@@ -13,8 +13,6 @@
 
 #define PM_POPULATED (((u64)1 << 63) | ((u64)1 << 62))
 #define COLLAPSE_PAUSE_NS ((s64)500 * MF_NSEC_PER_USEC)
-#define POISON_TRIES 2000
-#define POISON_NAP_NS ((s64)MF_NSEC_PER_MSEC)
 
 /* ----------------------------------------------------------------- notices */
 
@@ -62,45 +60,26 @@ static void say_lost(const struct mf_guard *g, bool silent, u64 pages, bool kill
 	say(g, &l);
 }
 
-static void say_fatal(const struct mf_guard *g)
+static void say_fatal(const struct mf_guard *g, u32 why)
 {
 	struct line l = { .n = 0 };
 
-	add(&l, "memferry: too many mremap() calls in regions that were still arriving; "
-		"the process was ended because its memory could not be followed");
+	if (why == MF_FATAL_REMAPS)
+		add(&l, "memferry: too many mremap() calls in regions that were still arriving; "
+			"the process was ended because its memory could not be followed");
+	else
+		add(&l, "memferry: the ferry task of the source could neither bring a page nor "
+			"poison it; the process was ended so that it cannot read zeros");
 	say(g, &l);
 }
 
-/* --------------------------------------------------------------- releasing */
-
-static void read_events(const struct mf_guard *g)
+static void say_refused(const struct mf_guard *g)
 {
-	struct mf_event ev[MF_UFFD_BATCH];
-	long n, i;
+	struct line l = { .n = 0 };
 
-	do {
-		n = mf_event_read(g->uffd, ev, MF_UFFD_BATCH);
-		for (i = 0; i < n; i++)
-			if (ev[i].kind == MF_EVENT_FORK && ev[i].fd >= 0)
-				mf_sys_close(ev[i].fd);
-	} while (n > 0);
-}
-
-void mf_guard_release(struct mf_guard *g)
-{
-	struct mf_shared *sh = g->sh;
-	u32 i, n = (u32)mf_min(mf_load(&sh->n_remaps), MF_REMAPS);
-
-	for (i = 0; i < g->n_regions; i++) {
-		const struct mf_guard_region *r = &g->region[i];
-
-		mf_op_unregister(g->uffd, r->addr, r->len);
-		if (!r->keep_dontfork)
-			mf_sys_madvise((void *)r->addr, r->len, MADV_DOFORK);
-	}
-	for (i = 0; i < n; i++)
-		mf_op_unregister(g->uffd, sh->remap[i].addr, sh->remap[i].len);
-	read_events(g); /* whoever still waits in madvise() or mremap() */
+	add(&l, "memferry: the hand-over was given up and the source runs on: its memory cannot "
+		"be had here, touching it is SIGBUS");
+	say(g, &l);
 }
 
 static void __attribute__((noreturn)) leave(struct mf_guard *g)
@@ -167,65 +146,10 @@ static void finish(struct mf_guard *g)
 
 /* ------------------------------------------------------------------- lost */
 
-/*
- * Poison [at, at + len). The kernel refuses with EAGAIN while a thread is inside
- * madvise() or mremap(), which waits for its event to be read: read, and try again.
- */
-static u64 poison(const struct mf_guard *g, u64 at, u64 len, u64 page_size, bool *ret_unable)
+static void __attribute__((noreturn)) end_main(struct mf_guard *g)
 {
-	u64 done, end = at + len, pages = 0;
-	u32 tries = 0;
-	long r;
-
-	while (at < end && tries < POISON_TRIES) {
-		r = mf_op_poison(g->uffd, at, end - at, 0, &done);
-		at += done;
-		pages += done / MF_PAGE_SIZE;
-		if (r == 0)
-			break;
-		if (r == -EEXIST) {
-			at += page_size;
-		} else if (r == -EAGAIN) {
-			if (done)
-				continue;
-			read_events(g);
-			mf_sys_ppoll(NULL, 0, POISON_NAP_NS);
-			tries++;
-		} else {
-			/* ENOENT: not registered (any more), nothing to protect */
-			*ret_unable = *ret_unable || (r != -ENOENT && r != -ESRCH);
-			break;
-		}
-	}
-	*ret_unable = *ret_unable || tries == POISON_TRIES;
-	return pages;
-}
-
-static u64 poison_region(struct mf_guard *g, const struct mf_guard_region *r, bool *ret_unable)
-{
-	u64 at = r->addr, end = r->addr + r->len, pages = 0, n, i, from;
-	u64 step = r->page_size / MF_PAGE_SIZE;
-
-	for (; at < end; at += n * MF_PAGE_SIZE) {
-		n = mf_min((end - at) / MF_PAGE_SIZE, ARRAY_SIZE(g->map));
-		n = mf_max(n, step);
-		for (i = 0; i < ARRAY_SIZE(g->map); i++)
-			g->map[i] = 0;
-		mf_sys_pread(g->pagemap, g->map, mf_min(n, ARRAY_SIZE(g->map)) * 8,
-			     at / MF_PAGE_SIZE * 8);
-		for (i = 0; i < n;) {
-			if (i < ARRAY_SIZE(g->map) && (g->map[i] & PM_POPULATED)) {
-				i += step;
-				continue;
-			}
-			for (from = i; i < n && (i >= ARRAY_SIZE(g->map) ||
-						 !(g->map[i] & PM_POPULATED));)
-				i += step;
-			pages += poison(g, at + from * MF_PAGE_SIZE, (i - from) * MF_PAGE_SIZE,
-					r->page_size, ret_unable);
-		}
-	}
-	return pages;
+	mf_sys_pidfd_send_signal(g->main_pidfd, 9);
+	mf_sys_exit_group(1);
 }
 
 /*
@@ -236,23 +160,89 @@ static u64 poison_region(struct mf_guard *g, const struct mf_guard_region *r, bo
 static void lost(struct mf_guard *g, bool silent)
 {
 	bool unable = false;
-	u64 pages = 0;
-	u32 i;
+	u64 pages;
 
 	mf_sys_pidfd_send_signal(g->ferry_pidfd, 9 /* SIGKILL: it must not wake up later */);
-	mf_store(&g->sh->phase, MF_PHASE_LOST);
-	read_events(g);
-	for (i = 0; i < g->n_regions; i++)
-		pages += poison_region(g, &g->region[i], &unable);
+	/* not committed yet: then it shall not be, and the source keeps what it has */
+	mf_cas32(&g->sh->word, MF_WORD_OPEN, MF_WORD_CANCELLED);
+	mf_guard_read_events(g);
+	pages = mf_guard_poison_all(g, &unable);
 	mf_add(&g->sh->pages_poisoned, pages);
 	say_lost(g, silent, pages, unable);
-	if (unable) {
-		mf_sys_pidfd_send_signal(g->main_pidfd, 9);
-		mf_sys_exit_group(1);
-	}
+	if (unable)
+		end_main(g);
+	/* only now: if we are killed in the midst of this, another guard does it again */
+	mf_store(&g->sh->phase, MF_PHASE_LOST);
 	mf_guard_release(g);
 	mf_sys_futex_wake(&g->sh->phase, 1 << 30);
 	leave(g);
+}
+
+/* ----------------------------------------------------------------- refused */
+
+static u64 page_size_at(const struct mf_guard *g, u64 addr)
+{
+	u32 i;
+
+	for (i = 0; i < g->n_regions; i++)
+		if (addr - g->region[i].addr < g->region[i].len)
+			return g->region[i].page_size;
+	return MF_PAGE_SIZE;
+}
+
+static void wake_all(const struct mf_guard *g)
+{
+	u32 i;
+
+	for (i = 0; i < g->n_regions; i++)
+		mf_op_wake(g->uffd, g->region[i].addr, g->region[i].len);
+}
+
+static void refuse_fault(struct mf_guard *g, u64 addr, bool *said)
+{
+	u64 page_size = page_size_at(g, addr);
+	bool unable = false;
+
+	if (!*said)
+		say_refused(g);
+	*said = true;
+	addr = mf_align_down(addr, page_size);
+	mf_guard_poison(g, addr, page_size, page_size, &unable);
+	if (unable)
+		end_main(g);
+	mf_op_wake(g->uffd, addr, page_size);
+}
+
+/*
+ * The attempt has failed and the source runs on. The main process undoes its mappings and
+ * ends us, when it gets to it. Until then a thread of it that touches them must not wait
+ * for a ferry that has gone: each page that is asked for is poisoned.
+ */
+static void __attribute__((noreturn)) refused(struct mf_guard *g)
+{
+	struct mf_event ev[MF_UFFD_BATCH];
+	struct pollfd p[2] = { { .fd = g->ferry_pidfd, .events = POLLIN },
+			       { .fd = g->main_pidfd, .events = POLLIN } };
+	bool said = false;
+	long n, i;
+
+	/* messages that the ferry has read died with it: ask again */
+	mf_sys_pidfd_send_signal(g->ferry_pidfd, 9);
+	mf_sys_ppoll(p, 1, (s64)MF_NSEC_PER_SEC);
+	mf_guard_read_events(g);
+	wake_all(g);
+	p[0].fd = g->uffd;
+	for (;;) {
+		p[0].revents = p[1].revents = 0;
+		mf_sys_ppoll(p, ARRAY_SIZE(p), (s64)(g->stall_ns / 8));
+		mf_add(&g->beat, 1);
+		if (p[1].revents)
+			mf_sys_exit_group(0);
+		n = mf_event_read(g->uffd, ev, MF_UFFD_BATCH);
+		for (i = 0; i < n; i++)
+			if (ev[i].kind == MF_EVENT_FAULT)
+				refuse_fault(g, ev[i].addr, &said);
+	}
 }
 
 /* -------------------------------------------------------------------- loop */
@@ -265,11 +255,11 @@ static void look(struct mf_guard *g, const struct pollfd *p)
 
 	if (p[AT_MAIN].revents) {
 		if (mf_load(&g->sh->fatal))
-			say_fatal(g);
+			say_fatal(g, mf_load(&g->sh->fatal));
 		mf_sys_exit_group(0);
 	}
 	if (word == MF_WORD_ABORTED || word == MF_WORD_CANCELLED)
-		mf_sys_exit_group(0); /* the main process undoes its mappings */
+		refused(g);
 	if (phase == MF_PHASE_DRAINED)
 		finish(g);
 	if (p[AT_FERRY].revents)
@@ -314,6 +304,7 @@ int mf_guard_main(void *guard)
 	for (;;) {
 		p[AT_FERRY].revents = p[AT_MAIN].revents = p[AT_BELL].revents = 0;
 		mf_sys_ppoll(p, AT_MAX, (s64)(g->stall_ns / 8));
+		mf_add(&g->beat, 1);
 		if (p[AT_BELL].revents)
 			mf_sys_read(g->bell, &count, sizeof(count));
 		look(g, p);

@@ -18,12 +18,14 @@ struct mf_guard_region {
 	u64 page_size;
 	u32 keep_dontfork; /* the application had asked for MADV_DONTFORK itself */
 	u32 thp;	   /* the application had asked for MADV_HUGEPAGE */
+	u32 poisoned;	   /* parts of it are */
 };
 
 struct mf_guard {
 	struct mf_shared *sh;
 	int uffd;
 	int pagemap;	  /* of this space */
+	int maps;	  /* of this space */
 	int ferry_pidfd;
 	int main_pidfd;	  /* of the process whose space this is */
 	int bell;	  /* eventfd: the ferry or the main process wants us to look */
@@ -32,6 +34,8 @@ struct mf_guard {
 	int notice_fd;	  /* -1: none */
 	s32 ferry_pid;	  /* for messages */
 	u64 stall_ns;	  /* no heartbeat for so long: the ferry is lost */
+	u32 beat;	  /* counts the guard's rounds: a stopped guard is noticed */
+	u32 poisoned;	  /* anything at all is */
 	u32 n_regions;
 	struct mf_guard_region *region;
 	u64 map[512];
@@ -39,10 +43,16 @@ struct mf_guard {
 
 int mf_guard_main(void *guard);
 
-/*
- * The ending, also for the main process when the guard itself is gone: unregister all
- * ranges (which wakes everybody) and let forks see them again.
- */
+/* in guard_range.c */
+/* Read and forget all waiting messages: threads in madvise() or mremap() go on. */
+void mf_guard_read_events(const struct mf_guard *g);
+/* Unregister all ranges, which wakes everybody, and let forks see them again. */
 void mf_guard_release(struct mf_guard *g);
+/*
+ * Poison what is missing in a range, in all ranges. Returns how many pages it were;
+ * *ret_unable is set if some could not be.
+ */
+u64 mf_guard_poison(struct mf_guard *g, u64 at, u64 len, u64 page_size, bool *ret_unable);
+u64 mf_guard_poison_all(struct mf_guard *g, bool *ret_unable);
 
 #endif /* MF_HANDOVER_GUARD_H */

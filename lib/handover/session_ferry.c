@@ -57,6 +57,7 @@ static struct mf_drain_region *moving_regions(const struct mf_session *ss, u32 *
 			.dst = ss->dst[i],
 			.page_size = w->page_size,
 			.hugetlb = w->kind == MF_WIRE_HUGETLB,
+			.dontfork = !!(w->flags & MF_WIRE_REGION_DONTFORK),
 			.thp = !!(w->flags & MF_WIRE_REGION_THP),
 		};
 		*ret_largest = mf_max(*ret_largest, w->page_size);

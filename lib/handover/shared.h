@@ -41,6 +41,7 @@ enum mf_phase {
 enum mf_fatal {
 	MF_FATAL_NONE = 0,
 	MF_FATAL_REMAPS = 1, /* too many mremap() calls to follow during one drain */
+	MF_FATAL_PAGE = 2,   /* a page could be neither brought nor poisoned */
 };
 
 #define MF_HINTS 64
@@ -49,6 +50,15 @@ enum mf_fatal {
 struct mf_shared_range {
 	u64 addr;
 	u64 len;
+};
+
+/* A range that was mremap()ed before all of it had arrived. */
+struct mf_shared_remap {
+	u64 addr;
+	u64 len;
+	u64 page_size;
+	u32 dontfork; /* as its region was in the source */
+	u32 unused;
 };
 
 struct mf_shared {
@@ -86,7 +96,7 @@ struct mf_shared {
 	u32 fatal;    /* enum mf_fatal: why the ferry had to end the successor */
 	u32 n_remaps; /* ranges that were mremap()ed under way, for the guard */
 	struct mf_shared_range hint[MF_HINTS];
-	struct mf_shared_range remap[MF_REMAPS];
+	struct mf_shared_remap remap[MF_REMAPS];
 
 	struct mf_hist serve; /* by the pilot */
 	struct mf_hist fault; /* by the successor's sampling thread */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "base/opts.h"
 #include "base/sys.h"
@@ -126,6 +127,7 @@ static int open_kernel_objects(struct mf_successor *s)
 	int *bell[] = { &s->ferry_bell, &s->guard_bell, &s->done };
 	unsigned int flags = s->opts.flags & MF_SUCCESSOR_USER_MODE_ONLY ? MF_UFFD_USER_MODE_ONLY
 									 : 0;
+	struct epoll_event ev = { .events = EPOLLIN };
 	size_t i;
 	long fd;
 	int r;
@@ -138,7 +140,12 @@ static int open_kernel_objects(struct mf_successor *s)
 		else
 			*bell[i] = (int)fd;
 	}
-	return r;
+	if (r)
+		return r;
+	s->epfd = epoll_create1(EPOLL_CLOEXEC);
+	if (s->epfd < 0 || epoll_ctl(s->epfd, EPOLL_CTL_ADD, s->done, &ev))
+		return mf_fail(-errno, "epoll: %s", mf_errno_text(errno));
+	return 0;
 }
 
 static int connect_to(struct mf_successor *s, const char *address)
@@ -207,7 +214,7 @@ MF_API int mf_successor_attach(const char *address, const struct mf_successor_op
 	if (!s)
 		return mf_fail(-ENOMEM, "no memory for a successor");
 	s->ch.sock = s->peer_pidfd = s->sh_fd = s->uffd = s->ferry_bell = s->guard_bell = -1;
-	s->done = s->ferry_pidfd = s->pagemap = s->self_pidfd = -1;
+	s->done = s->ferry_pidfd = s->pagemap = s->maps = s->self_pidfd = s->epfd = -1;
 	s->address = strdup(address);
 	r = mf_opts_copy(&s->opts, sizeof(s->opts), opts, "mf_successor_attach");
 	if (!r)
@@ -425,15 +432,43 @@ static void take_listener(struct mf_successor *s)
 		mf_sys_close(fd);
 }
 
+/*
+ * Once committed, all hangs on the ferry task, so it must show a sign of life first: one
+ * that was stopped would be declared lost after the commit, and the memory with it.
+ */
+static int ask_ferry(struct mf_successor *s)
+{
+	u64 end = mf_now_ns() + s->opts.timeout_ms * MF_NSEC_PER_MSEC;
+	u32 beat = mf_load(&s->sh->beat);
+	struct pollfd p = { .fd = s->ferry_pidfd, .events = POLLIN };
+
+	ring(s->ferry_bell);
+	for (;;) {
+		if (mf_load(&s->sh->phase) == MF_PHASE_LOST || has_ended(s->ferry_pidfd))
+			return mf_fail(-EOWNERDEAD, "the ferry task (pid %d) of the source died "
+						    "before the commit", s->ferry_pid);
+		/* a verdict is for the compare-and-swap to find */
+		if (mf_load(&s->sh->beat) != beat || mf_load(&s->sh->word) != MF_WORD_OPEN)
+			return 0;
+		if (mf_now_ns() > end)
+			return mf_fail(-ETIMEDOUT, "the ferry task (pid %d) of the source does "
+						   "not answer", s->ferry_pid);
+		mf_sys_ppoll(&p, 1, 20 * (s64)MF_NSEC_PER_USEC);
+	}
+}
+
 MF_API int mf_successor_commit(struct mf_successor *s)
 {
 	u32 i;
+	int r;
 
 	if (s->step != MF_SUC_LOADED)
 		return mf_fail(-EINVAL, "mf_successor_commit: fetch the state first");
-	if (mf_load(&s->sh->phase) == MF_PHASE_LOST || has_ended(s->ferry_pidfd))
-		return give_up(s, mf_fail(-EOWNERDEAD, "the ferry task (pid %d) of the source died "
-						       "before the commit", s->ferry_pid));
+	r = ask_ferry(s);
+	if (!r)
+		r = mf_suc_mind_guard(s); /* nobody else would watch over what arrives */
+	if (r)
+		return give_up(s, r);
 	for (i = 0; i < s->n_regions; i++)
 		if (mf_region_moves(&s->region[i].w))
 			mf_arriving_add(s->sh, &(struct mf_msg_region){
@@ -498,6 +533,7 @@ MF_API int mf_successor_wait(struct mf_successor *s, int timeout_ms)
 	const u64 mind = 100 * MF_NSEC_PER_MSEC; /* a dead guard is noticed at this pace */
 	u64 now, left;
 	u32 phase;
+	int r;
 
 	if (s->step != MF_SUC_COMMITTED)
 		return mf_fail(-EINVAL, "mf_successor_wait: nothing was committed");
@@ -505,13 +541,16 @@ MF_API int mf_successor_wait(struct mf_successor *s, int timeout_ms)
 		phase = mf_load(&s->sh->phase);
 		if (phase >= MF_PHASE_RELEASED)
 			return outcome(s);
+		r = mf_suc_mind_guard(s);
+		if (r == -EBADF)
+			return r;
 		now = mf_now_ns();
+		if (timeout_ms >= 0 && now >= end && r)
+			return mf_fail_in(-ETIMEDOUT, "without a guard, which died");
 		if (timeout_ms >= 0 && now >= end)
 			return mf_fail(-ETIMEDOUT, "%llu of %llu MiB have arrived",
 				       (unsigned long long)(s->sh->bytes_done / MF_MIB),
 				       (unsigned long long)(s->sh->bytes_total / MF_MIB));
-		if (mf_suc_mind_guard(s))
-			return -EOWNERDEAD;
 		left = timeout_ms < 0 ? mind : mf_min(mind, end - now);
 		mf_sys_futex_wait(&s->sh->phase, phase, (s64)left);
 	}
@@ -519,7 +558,7 @@ MF_API int mf_successor_wait(struct mf_successor *s, int timeout_ms)
 
 MF_API int mf_successor_pollfd(const struct mf_successor *s)
 {
-	return s->done;
+	return s->epfd;
 }
 
 MF_API int mf_successor_stats(const struct mf_successor *s, struct mf_stats *ret_stats)
@@ -555,7 +594,7 @@ static void finish(struct mf_successor *s)
 
 MF_API void mf_successor_free(struct mf_successor *s)
 {
-	int fds[9];
+	int fds[11];
 	u32 i;
 
 	if (!s)
@@ -568,7 +607,8 @@ MF_API void mf_successor_free(struct mf_successor *s)
 		if (s->region[i].fd >= 0)
 			mf_sys_close(s->region[i].fd);
 	memcpy(fds, (int[]){ s->peer_pidfd, s->sh_fd, s->uffd, s->ferry_bell, s->guard_bell,
-			     s->done, s->ferry_pidfd, s->pagemap, s->self_pidfd }, sizeof(fds));
+			     s->done, s->ferry_pidfd, s->pagemap, s->maps, s->self_pidfd,
+			     s->epfd }, sizeof(fds));
 	mf_close_all(fds, ARRAY_SIZE(fds));
 	mf_channel_fini(&s->ch);
 	mf_fd_list_free(&s->fds);

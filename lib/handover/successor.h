@@ -40,7 +40,8 @@ struct mf_successor {
 	int done;	/* final: mf_successor_pollfd() */
 	int ferry_pidfd;
 	s32 ferry_pid;
-	int pagemap, self_pidfd;
+	int pagemap, maps, self_pidfd;
+	int epfd; /* done, or the guard has died: mf_successor_pollfd() */
 
 	struct mf_incoming *region;
 	u32 n_regions;
@@ -51,6 +52,9 @@ struct mf_successor {
 	struct mf_task *guard;
 	struct mf_guard *guard_mem;
 	u64 guard_bytes;
+	u32 guard_beat;		/* as seen last, */
+	u64 guard_seen_ns;	/* when, */
+	u64 guard_silent_ns;	/* and for how long it has been the same */
 
 	pthread_t sampler;
 	bool sampling;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -10,17 +11,33 @@
 #include "base/sys.h"
 #include "handover/successor.h"
 
-static int open_fds(struct mf_successor *s)
+static int open_proc(const char *path, int *ret_fd)
 {
 	long fd;
 
-	if (s->pagemap < 0) {
-		fd = mf_sys_openat(AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
-		if (fd < 0)
-			return mf_fail((int)fd, "cannot open /proc/self/pagemap: %s",
-				       mf_errno_text((int)fd));
-		s->pagemap = (int)fd;
-	}
+	if (*ret_fd >= 0)
+		return 0;
+	fd = mf_sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return mf_fail((int)fd, "cannot open %s: %s; memferry needs /proc", path,
+			       mf_errno_text((int)fd));
+	*ret_fd = (int)fd;
+	return 0;
+}
+
+static int open_fds(struct mf_successor *s)
+{
+	long fd;
+	int r;
+
+	r = open_proc("/proc/self/pagemap", &s->pagemap);
+	if (!r)
+		r = open_proc("/proc/self/maps", &s->maps);
+	if (r)
+		return r;
+	/* a second guard, after the application has closed what is not its own */
+	if (!mf_fd_is(s->uffd, "[userfaultfd]"))
+		return mf_fail(-EBADF, "the application has closed descriptors of memferry");
 	if (s->self_pidfd < 0) {
 		fd = mf_sys_pidfd_open(getpid());
 		if (fd < 0)
@@ -47,6 +64,7 @@ static int fill(struct mf_successor *s)
 	g->sh = s->sh;
 	g->uffd = s->uffd;
 	g->pagemap = s->pagemap;
+	g->maps = s->maps;
 	g->ferry_pidfd = s->ferry_pidfd;
 	g->ferry_pid = s->ferry_pid;
 	g->main_pidfd = s->self_pidfd;
@@ -71,10 +89,20 @@ static int fill(struct mf_successor *s)
 	return 0;
 }
 
+/* Part of what mf_successor_pollfd() tells; see there. */
+static int watch(struct mf_successor *s, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+
+	if (epoll_ctl(s->epfd, EPOLL_CTL_ADD, fd, &ev))
+		return mf_fail(-errno, "epoll_ctl: %s", mf_errno_text(errno));
+	return 0;
+}
+
 int mf_suc_start_guard(struct mf_successor *s)
 {
 	struct mf_task_opts opts = { .size = sizeof(opts), .name = "mf-guard" };
-	int keep[8], r;
+	int keep[9], r;
 
 	r = open_fds(s);
 	if (!r && !s->guard_mem)
@@ -89,23 +117,46 @@ int mf_suc_start_guard(struct mf_successor *s)
 	keep[5] = s->ferry_bell;
 	keep[6] = s->done;
 	keep[7] = s->guard_mem->notice_fd;
+	keep[8] = s->maps;
 	opts.keep_fds = keep;
 	opts.n_keep_fds = ARRAY_SIZE(keep);
-	return mf_task_start(mf_guard_main, s->guard_mem, &opts, &s->guard);
+	r = mf_task_start(mf_guard_main, s->guard_mem, &opts, &s->guard);
+	if (r)
+		return r;
+	s->guard_silent_ns = 0;
+	s->guard_seen_ns = mf_now_ns();
+	return watch(s, mf_task_pidfd(s->guard));
+}
+
+#define LOOK_NS (200 * MF_NSEC_PER_MSEC)
+
+/*
+ * Stopped, by somebody's SIGSTOP? Only time in which we look counts, as in the guard's own
+ * watch over the ferry.
+ */
+static bool is_stuck(struct mf_successor *s)
+{
+	u32 beat = mf_load(&s->guard_mem->beat);
+	u64 now = mf_now_ns();
+
+	s->guard_silent_ns += mf_min(now - s->guard_seen_ns, LOOK_NS);
+	s->guard_seen_ns = now;
+	if (beat != s->guard_beat) {
+		s->guard_beat = beat;
+		s->guard_silent_ns = 0;
+	}
+	return s->guard_silent_ns > s->opts.timeout_ms * MF_NSEC_PER_MSEC;
 }
 
 int mf_suc_mind_guard(struct mf_successor *s)
 {
-	struct pollfd p = { .events = POLLIN };
-
-	if (!s->guard || mf_load(&s->sh->phase) >= MF_PHASE_RELEASED)
+	if (mf_load(&s->sh->phase) >= MF_PHASE_RELEASED)
 		return 0;
-	p.fd = mf_task_pidfd(s->guard);
-	if (mf_sys_ppoll(&p, 1, 0) == 0)
+	if (s->guard && !mf_task_ended(s->guard) && !is_stuck(s))
 		return 0;
 	if (mf_load(&s->sh->phase) >= MF_PHASE_RELEASED)
 		return 0;
-	mf_logf(MF_LOG_WARN, "the guard task was killed: starting another");
+	mf_logf(MF_LOG_WARN, "the guard task was killed or stopped: starting another");
 	mf_task_free(s->guard);
 	s->guard = NULL;
 	return mf_suc_start_guard(s);

@@ -145,8 +145,14 @@ void mf_suc_unmap_all(struct mf_successor *s)
 	u32 i;
 
 	for (i = 0; i < s->n_regions; i++) {
-		if (s->region[i].addr)
-			mf_sys_munmap((void *)s->region[i].addr, s->region[i].w.len);
-		s->region[i].addr = 0;
+		struct mf_incoming *in = &s->region[i];
+
+		if (!in->addr)
+			continue;
+		mf_sys_munmap((void *)in->addr, in->w.len);
+		/* a thread that waits for a page of it finds that there is no such page */
+		if (mf_region_moves(&in->w))
+			mf_op_wake(s->uffd, in->addr, in->w.len);
+		in->addr = 0;
 	}
 }
