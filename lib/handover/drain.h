@@ -114,10 +114,13 @@ void mf_drain_event(struct mf_drain *d, const struct mf_event *ev);
 void mf_drain_fault(struct mf_drain *d, const struct mf_event *ev);
 void mf_drain_hints(struct mf_drain *d);
 bool mf_drain_discarded(const struct mf_drain *d, const struct mf_drain_region *r, u64 src);
+void mf_drain_zeros(struct mf_drain *d, u64 dst, u64 page_size);
 void mf_drain_poison(struct mf_drain *d, u64 dst, u64 page_size);
 
 /* in drain_block.c: what the drainer does */
 int mf_drainer_main(void *drain);
+/* Give pages of this space back to the system. */
+void mf_drain_drop(const struct mf_drain_region *r, u64 start, u64 len);
 
 /* in drain_cpu.c: where the pilot runs */
 void mf_drain_cpu_init(struct mf_drain *d);

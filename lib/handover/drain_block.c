@@ -165,7 +165,7 @@ static void give_run(struct mf_drain *d, const struct mf_drain_region *r, u64 sr
 
 /* ---------------------------------------------------------------- dropping */
 
-static void drop(const struct mf_drain_region *r, u64 start, u64 len)
+void mf_drain_drop(const struct mf_drain_region *r, u64 start, u64 len)
 {
 	if (r->hugetlb) {
 		/* unmapped, so that the reservation goes back to the pool with the page */
@@ -207,7 +207,7 @@ static void drop_queued(struct mf_drain *d)
 		r = region_of(d, page);
 		if (!r)
 			continue;
-		drop(r, page, r->page_size);
+		mf_drain_drop(r, page, r->page_size);
 		mf_add(&d->sh->pages_released, r->page_size / MF_PAGE_SIZE);
 	}
 }
@@ -248,7 +248,7 @@ static void give_huge(struct mf_drain *d, struct block *b)
 			give_run(d, b->r, at, at + b->r->page_size);
 			b->populated += b->r->page_size / MF_PAGE_SIZE;
 		}
-		drop(b->r, at, b->r->page_size);
+		mf_drain_drop(b->r, at, b->r->page_size);
 	}
 }
 
@@ -264,7 +264,7 @@ static void drain_block(struct mf_drain *d, u32 index)
 	} else {
 		if (give_populated(d, &b))
 			give_run(d, b.r, b.start, b.end);
-		drop(b.r, b.start, b.end - b.start);
+		mf_drain_drop(b.r, b.start, b.end - b.start);
 	}
 	mf_add(&d->sh->pages_released, b.populated);
 	if (d->block_done[index] == BLOCK_TODO)

@@ -180,7 +180,7 @@ static bool is_hole(const struct mf_drain *d, u64 src)
 }
 
 /* UFFDIO_ZEROPAGE does not know huge pages; d->zeros is a mapping that was never written. */
-static void place_zeros(struct mf_drain *d, u64 dst, u64 page_size)
+void mf_drain_zeros(struct mf_drain *d, u64 dst, u64 page_size)
 {
 	u64 done;
 	long r;
@@ -275,7 +275,7 @@ void mf_drain_fault(struct mf_drain *d, const struct mf_event *ev)
 	d->last_fault_ns = start;
 	if (!s) {
 		/* memory that mremap() added: it was never ours, and is zero */
-		place_zeros(d, mf_align_down(ev->addr, MF_PAGE_SIZE), MF_PAGE_SIZE);
+		mf_drain_zeros(d, mf_align_down(ev->addr, MF_PAGE_SIZE), MF_PAGE_SIZE);
 		return;
 	}
 	r = &d->region[s->region];
@@ -284,7 +284,7 @@ void mf_drain_fault(struct mf_drain *d, const struct mf_event *ev)
 	/* a hole that is about to be written is cheaper as a page of its own at once */
 	if (mf_drain_discarded(d, r, src) ||
 	    ((r->hugetlb || !(ev->flags & MF_FAULT_WRITE)) && is_hole(d, src)))
-		place_zeros(d, dst, r->page_size);
+		mf_drain_zeros(d, dst, r->page_size);
 	else
 		serve_from(d, r, dst, src);
 	mf_hist_add(&d->sh->serve, mf_now_ns() - start);
