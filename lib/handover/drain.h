@@ -64,10 +64,12 @@ struct mf_drain {
 	struct mf_mover mover;	/* the best route there is */
 	int uffd;
 	int pagemap;	 /* of the source's own space */
+	int mem;	 /* the same, as /proc/self/mem; -1: not to be had */
 	int peer_pidfd;	 /* of the successor */
 	int bell;	 /* eventfd: somebody wants the pilot's attention */
 	int guard_bell;	 /* eventfd: we want the guard's */
 	u64 zeros;	 /* a never written mapping, as long as the largest page */
+	u64 bounce[2];	 /* as long each: for pages that must be read through mem */
 	u32 word_seen;
 
 	u32 n_regions;
@@ -92,6 +94,7 @@ struct mf_drain {
 	u64 cpu_checked_ns;
 	u8 cpus[MF_CPU_MASK_BYTES]; /* allowed to us at start */
 
+	u32 troubles; /* calls in a row that failed as they never should */
 	void *drainer_stack_top;
 	u64 map[MF_BLOCK_PAGES]; /* drainer's pagemap buffer */
 };
@@ -113,9 +116,20 @@ const struct mf_seg *mf_drain_seg(const struct mf_drain *d, u64 dst);
 void mf_drain_event(struct mf_drain *d, const struct mf_event *ev);
 void mf_drain_fault(struct mf_drain *d, const struct mf_event *ev);
 void mf_drain_hints(struct mf_drain *d);
+/* Bounce buffers: each thread has its own. */
+enum { MF_BOUNCE_PILOT, MF_BOUNCE_DRAINER };
+/*
+ * Give one page that cannot be read where it lies (the region is PROT_NONE), through a
+ * bounce buffer. An mf_outcome or -errno; MF_UNREADABLE: its content is really lost.
+ */
+int mf_drain_rescue(struct mf_drain *d, u64 dst, u64 src, u64 page_size, int bounce,
+		    u64 *ret_done);
 bool mf_drain_discarded(const struct mf_drain *d, const struct mf_drain_region *r, u64 src);
 void mf_drain_zeros(struct mf_drain *d, u64 dst, u64 page_size);
-void mf_drain_poison(struct mf_drain *d, u64 dst, u64 page_size);
+/* 0: poisoned, or there is nothing to poison; -errno: it could not be done now. */
+long mf_drain_poison(struct mf_drain *d, u64 dst, u64 page_size);
+/* No way on: end the successor, the guard tells why (enum mf_fatal). */
+void mf_drain_fatal(struct mf_drain *d, u32 why);
 
 /* in drain_block.c: what the drainer does */
 int mf_drainer_main(void *drain);

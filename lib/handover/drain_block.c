@@ -20,7 +20,9 @@
 
 #define WAIT_CHANGING_NS ((s64)50 * MF_NSEC_PER_USEC)
 #define WAIT_MEMORY_NS ((s64)10 * MF_NSEC_PER_MSEC)
+#define WAIT_TROUBLE_NS ((s64)MF_NSEC_PER_MSEC)
 #define IDLE_NS ((s64)100 * MF_NSEC_PER_MSEC)
+#define TROUBLES_MAX 200
 #define SWEEPS 3
 
 #ifndef MADV_DONTNEED_LOCKED
@@ -94,7 +96,8 @@ static void count_given(struct mf_drain *d, const struct mf_mover *m, u64 bytes)
 		       bytes / MF_PAGE_SIZE);
 }
 
-static int give_once(struct mf_drain *d, u64 dst, u64 src, u64 len, u64 *ret_done)
+static int give_once(struct mf_drain *d, const struct mf_drain_region *r, u64 dst, u64 src,
+		     u64 len, u64 *ret_done)
 {
 	int out = mf_mover_give(&d->mover, dst, src, len, 0, ret_done);
 
@@ -103,7 +106,36 @@ static int give_once(struct mf_drain *d, u64 dst, u64 src, u64 len, u64 *ret_don
 		out = mf_mover_give(&d->copier, dst, src, len, 0, ret_done);
 		count_given(d, &d->copier, *ret_done);
 	}
+	if (out == MF_UNREADABLE) {
+		out = mf_drain_rescue(d, dst, src, r->page_size, MF_BOUNCE_DRAINER, ret_done);
+		count_given(d, &d->copier, *ret_done);
+	}
 	return out;
+}
+
+/*
+ * A page that could not be given is poisoned, and one that cannot even be poisoned ends the
+ * successor: it must not be taken for one that has arrived. Returns how far to go on.
+ */
+static u64 lose(struct mf_drain *d, u64 dst, u64 page_size, s64 *ret_nap)
+{
+	if (mf_drain_poison(d, dst, page_size) == 0) {
+		d->troubles = 0;
+		return page_size;
+	}
+	if (++d->troubles > 2 * TROUBLES_MAX)
+		mf_drain_fatal(d, MF_FATAL_PAGE);
+	*ret_nap = WAIT_TROUBLE_NS;
+	return 0;
+}
+
+/* An error that should not be: perhaps it goes away. */
+static u64 trouble(struct mf_drain *d, u64 dst, u64 page_size, s64 *ret_nap)
+{
+	*ret_nap = WAIT_TROUBLE_NS;
+	if (++d->troubles > TROUBLES_MAX)
+		return lose(d, dst, page_size, ret_nap);
+	return 0;
 }
 
 /*
@@ -118,12 +150,13 @@ static u64 bite(struct mf_drain *d, const struct mf_drain_region *r, u64 src, u6
 
 	mf_gate_lock(&d->gate);
 	len = givable(d, r, src, limit, &dst);
-	out = len ? give_once(d, dst, src, len, &done) : MF_EXISTS;
+	out = len ? give_once(d, r, dst, src, len, &done) : MF_EXISTS;
 	mf_gate_unlock(&d->gate);
 
 	switch (out) {
 	case MF_MOVED:
 	case MF_PARTLY:
+		d->troubles = 0;
 		return done;
 	case MF_CHANGING:
 		*ret_nap = WAIT_CHANGING_NS;
@@ -132,10 +165,13 @@ static u64 bite(struct mf_drain *d, const struct mf_drain_region *r, u64 src, u6
 		*ret_nap = WAIT_MEMORY_NS;
 		return done;
 	case MF_UNREADABLE:
-		mf_drain_poison(d, dst, r->page_size);
+		return lose(d, dst, r->page_size, ret_nap);
+	case MF_EXISTS: /* or discarded, or no longer followed */
+	case MF_HOLE:
+	case MF_GONE: /* not mapped there any more */
 		return r->page_size;
-	default: /* already there, discarded, a hole after all, or no longer mapped there */
-		return r->page_size;
+	default:
+		return trouble(d, dst, r->page_size, ret_nap);
 	}
 }
 
@@ -243,7 +279,8 @@ static void give_huge(struct mf_drain *d, struct block *b)
 
 	for (; at < b->end; at += b->r->page_size) {
 		entry = 0;
-		mf_sys_pread(d->pagemap, &entry, 8, at / MF_PAGE_SIZE * 8);
+		if (mf_sys_pread(d->pagemap, &entry, 8, at / MF_PAGE_SIZE * 8) != 8)
+			entry = PM_POPULATED; /* who knows: giving a hole does no harm */
 		if (entry & PM_POPULATED) {
 			give_run(d, b->r, at, at + b->r->page_size);
 			b->populated += b->r->page_size / MF_PAGE_SIZE;

@@ -124,11 +124,9 @@ static void note_remapped(struct mf_drain *d, u64 from, u64 to, u64 len)
 	    !split_at(d, to) || !split_at(d, to + len)) {
 		/*
 		 * We cannot follow any more, and what has not arrived would read as
-		 * zeros at its new place. Better an end with a reason: the guard
-		 * tells it.
+		 * zeros at its new place.
 		 */
-		mf_store(&d->sh->fatal, MF_FATAL_REMAPS);
-		mf_sys_pidfd_send_signal(d->peer_pidfd, 9 /* SIGKILL */);
+		mf_drain_fatal(d, MF_FATAL_REMAPS);
 		return;
 	}
 	forget_segs(d, to, len);
@@ -158,14 +156,34 @@ void mf_drain_event(struct mf_drain *d, const struct mf_event *ev)
 
 /* ------------------------------------------------------------------ faults */
 
-void mf_drain_poison(struct mf_drain *d, u64 dst, u64 page_size)
+void mf_drain_fatal(struct mf_drain *d, u32 why)
+{
+	mf_store(&d->sh->fatal, why);
+	mf_sys_pidfd_send_signal(d->peer_pidfd, 9 /* SIGKILL */);
+}
+
+long mf_drain_poison(struct mf_drain *d, u64 dst, u64 page_size)
 {
 	u64 done;
+	long r = mf_op_poison(d->uffd, dst, page_size, 0, &done);
 
-	if (mf_op_poison(d->uffd, dst, page_size, 0, &done) == 0)
+	if (r == 0) {
 		mf_add(&d->sh->pages_poisoned, page_size / MF_PAGE_SIZE);
-	else
-		mf_op_wake(d->uffd, dst, page_size); /* faults again if need be */
+		return 0;
+	}
+	mf_op_wake(d->uffd, dst, page_size); /* faults again if need be */
+	return r == -EEXIST || r == -ENOENT || r == -ESRCH ? 0 : r;
+}
+
+int mf_drain_rescue(struct mf_drain *d, u64 dst, u64 src, u64 page_size, int bounce,
+		    u64 *ret_done)
+{
+	*ret_done = 0;
+	/* /proc/self/mem looks past the protection, as a debugger does */
+	if (d->mem < 0 || mf_sys_pread(d->mem, (void *)d->bounce[bounce], page_size, src) !=
+				  (long)page_size)
+		return MF_UNREADABLE;
+	return mf_mover_give(&d->copier, dst, d->bounce[bounce], page_size, 0, ret_done);
 }
 
 static bool is_hole(const struct mf_drain *d, u64 src)
@@ -231,6 +249,10 @@ static int give_page(struct mf_drain *d, u64 dst, u64 src, u64 page_size)
 		m = &d->copier;
 		out = mf_mover_give(m, dst, src, page_size, 0, &done);
 	}
+	if (out == MF_UNREADABLE) {
+		m = &d->copier;
+		out = mf_drain_rescue(d, dst, src, page_size, MF_BOUNCE_PILOT, &done);
+	}
 	if (out == MF_MOVED)
 		mf_add(m->give == MF_ROUTE_XMOVE ? &d->sh->pages_give : &d->sh->pages_copy,
 		       page_size / MF_PAGE_SIZE);
@@ -259,7 +281,12 @@ static void serve_from(struct mf_drain *d, const struct mf_drain_region *r, u64 
 	case MF_UNREADABLE:
 		mf_drain_poison(d, dst, r->page_size);
 		break;
-	default: /* already there, or no longer registered */
+	case MF_EXISTS:
+	case MF_GONE: /* no longer registered: it finds out itself */
+		mf_op_wake(d->uffd, dst, r->page_size);
+		break;
+	default: /* not to be expected: again, but not as fast as we can */
+		mf_sys_futex_wait(&d->kick, mf_load(&d->kick), (s64)MF_NSEC_PER_MSEC);
 		mf_op_wake(d->uffd, dst, r->page_size);
 		break;
 	}

@@ -225,7 +225,8 @@ int mf_session_start(struct mf_source *src, int sock, struct mf_session **ret_ss
 		return mf_fail(-ENOMEM, "no memory for a session");
 	}
 	ss->src = src;
-	ss->sh_fd = ss->peer_pidfd = ss->uffd = ss->bell = ss->guard_bell = ss->pagemap = -1;
+	ss->sh_fd = ss->peer_pidfd = ss->uffd = ss->bell = ss->guard_bell = ss->pagemap =
+		ss->mem = -1;
 	r = mf_channel_init(&ss->ch, sock, "the successor", (int)src->opts.timeout_ms);
 	if (!r)
 		r = mf_channel_peer(&ss->ch, &ss->peer_pidfd, &ss->peer_pid);
@@ -285,7 +286,7 @@ void mf_session_abort(struct mf_session *ss, int err, const char *text)
 
 void mf_session_free(struct mf_session *ss)
 {
-	int fds[6];
+	int fds[7];
 	bool gone;
 
 	if (!ss)
@@ -299,7 +300,7 @@ void mf_session_free(struct mf_session *ss)
 		mf_session_stop_ferry(ss);
 	mf_channel_fini(&ss->ch);
 	memcpy(fds, (int[]){ ss->sh_fd, ss->peer_pidfd, ss->uffd, ss->bell, ss->guard_bell,
-			     ss->pagemap }, sizeof(fds));
+			     ss->pagemap, ss->mem }, sizeof(fds));
 	mf_close_all(fds, ARRAY_SIZE(fds));
 	if (!gone)
 		mf_shared_unmap(ss->sh); /* else the ferry still reads it */

@@ -49,8 +49,8 @@ struct mf_session {
 	struct mf_drain *drain;
 	u64 drain_bytes;
 	u8 *drainer_stack;
-	u64 zeros, zeros_len;
-	int uffd, bell, guard_bell, pagemap;
+	u64 zeros, bounce, zeros_len; /* bounce: twice the length */
+	int uffd, bell, guard_bell, pagemap, mem;
 	u64 *dst; /* by region index: where it lies in the successor */
 	u32 n_mapped;
 	u32 placement;

@@ -84,6 +84,8 @@ static int lay_out(struct mf_session *ss)
 		r = map_private(ss->zeros_len, PROT_READ, &ss->zeros);
 	}
 	if (!r)
+		r = map_private(2 * ss->zeros_len, PROT_READ | PROT_WRITE, &ss->bounce);
+	if (!r)
 		r = map_private(DRAINER_STACK, PROT_READ | PROT_WRITE, &addr);
 	if (!r)
 		ss->drainer_stack = (u8 *)addr;
@@ -102,7 +104,10 @@ static void fill_drain(struct mf_session *ss)
 	d->peer_pidfd = ss->peer_pidfd;
 	d->bell = ss->bell;
 	d->guard_bell = ss->guard_bell;
+	d->mem = ss->mem;
 	d->zeros = ss->zeros;
+	d->bounce[MF_BOUNCE_PILOT] = ss->bounce;
+	d->bounce[MF_BOUNCE_DRAINER] = ss->bounce + ss->zeros_len;
 	d->drainer_stack_top = ss->drainer_stack + DRAINER_STACK;
 	d->placement = ss->src->opts.placement ? ss->src->opts.placement : ss->placement;
 	if (d->placement == MF_PLACE_AUTO)
@@ -120,7 +125,7 @@ int mf_session_start_ferry(struct mf_session *ss)
 		.name = "mf-ferry",
 		.stack_bytes = PILOT_STACK,
 	};
-	int keep[5], r;
+	int keep[6], r;
 	long fd;
 
 	fd = mf_sys_openat(AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
@@ -128,6 +133,9 @@ int mf_session_start_ferry(struct mf_session *ss)
 		return mf_fail((int)fd, "cannot open /proc/self/pagemap: %s; memferry needs /proc",
 			       mf_errno_text((int)fd));
 	ss->pagemap = (int)fd;
+	/* only for what cannot be read otherwise: may be missing */
+	fd = mf_sys_openat(AT_FDCWD, "/proc/self/mem", O_RDONLY | O_CLOEXEC, 0);
+	ss->mem = fd < 0 ? -1 : (int)fd;
 	r = lay_out(ss);
 	if (r)
 		return r;
@@ -137,6 +145,7 @@ int mf_session_start_ferry(struct mf_session *ss)
 	keep[2] = ss->peer_pidfd;
 	keep[3] = ss->bell;
 	keep[4] = ss->guard_bell;
+	keep[5] = ss->mem;
 	opts.keep_fds = keep;
 	opts.n_keep_fds = ARRAY_SIZE(keep);
 	return mf_task_start(mf_drain_main, ss->drain, &opts, &ss->ferry);
@@ -150,9 +159,11 @@ void mf_session_stop_ferry(struct mf_session *ss)
 		mf_sys_munmap(ss->drainer_stack, DRAINER_STACK);
 	if (ss->zeros)
 		mf_sys_munmap((void *)ss->zeros, ss->zeros_len);
+	if (ss->bounce)
+		mf_sys_munmap((void *)ss->bounce, 2 * ss->zeros_len);
 	if (ss->drain)
 		mf_sys_munmap(ss->drain, ss->drain_bytes);
 	ss->drainer_stack = NULL;
-	ss->zeros = 0;
+	ss->zeros = ss->bounce = 0;
 	ss->drain = NULL;
 }
