@@ -3,6 +3,8 @@
 
 BUILD ?= build
 PREFIX ?= /usr/local
+# below PREFIX; Meson's own guess depends on what else is installed
+LIBDIR ?= lib
 FUZZ_SECONDS ?= 30
 BENCH ?= all
 
@@ -17,18 +19,18 @@ help:
 	@echo '                   (T=NAME: one test; STRICT=1: a skipped test is a failed one)'
 	@echo 'make bench         the measurements, as tables (BENCH=fault, bulk, handover or all;'
 	@echo '                   ARGS="--quick" or other options of memferry bench)'
-	@echo 'make install       into PREFIX ($(PREFIX)), below DESTDIR'
+	@echo 'make install       into PREFIX ($(PREFIX)), LIBDIR ($(LIBDIR)), below DESTDIR'
 	@echo 'make lint          clang-format, clang-tidy, cppcheck'
 	@echo 'make fuzz          libFuzzer over the wire decoder for FUZZ_SECONDS ($(FUZZ_SECONDS)) each'
 	@echo 'make clean         remove the build directories'
 
 setup:
 	@scripts/deps.sh --check build
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix $(PREFIX)
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix $(PREFIX) --libdir $(LIBDIR)
 
 demo:
 	@scripts/deps.sh build demo
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix $(PREFIX)
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix $(PREFIX) --libdir $(LIBDIR)
 	@ninja -C $(BUILD)
 	@$(BUILD)/memferry demo $(ARGS)
 
@@ -40,13 +42,14 @@ bench: all
 	@$(BUILD)/memferry bench $(BENCH) $(ARGS)
 
 install: setup
-	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	@meson configure $(BUILD) -Dprefix=$(PREFIX) -Dlibdir=$(LIBDIR)
 	@ninja -C $(BUILD)
 	@meson install -C $(BUILD) --no-rebuild
+	@test -n "$(DESTDIR)" || ldconfig || echo 'make install: run ldconfig as root'
 
 lint:
 	@scripts/deps.sh build check lint
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix $(PREFIX)
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) --prefix $(PREFIX) --libdir $(LIBDIR)
 	@BUILD=$(BUILD) scripts/lint.sh
 
 fuzz:
