@@ -289,6 +289,9 @@ struct mf_source_opts {
 };
 
 #define MF_SOURCE_TOKEN (1u << 0) /* the successor must show mf_source_token() */
+/* The ferry's fault thread does without the lowest real-time priority, which else it takes
+ * where it may (CAP_SYS_NICE or RLIMIT_RTPRIO). */
+#define MF_SOURCE_ORDINARY_PRIORITY (1u << 1)
 
 /* -EINVAL, -E2BIG: options; -ENOMEM. */
 MF_API int mf_source_new(const struct mf_source_opts *opts,

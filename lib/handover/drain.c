@@ -157,12 +157,18 @@ static void serve_uffd(struct mf_drain *d)
 	struct mf_event ev[MF_UFFD_BATCH];
 	long n, i;
 
+	/*
+	 * Without this the drainer would have the gate again before a pilot that waits
+	 * for it is awake, and again, and again.
+	 */
+	mf_store(&d->wanted, 1);
 	mf_gate_lock(&d->gate);
 	n = mf_event_read(d->uffd, ev, MF_UFFD_BATCH);
 	for (i = 0; i < n; i++)
 		if (ev[i].kind != MF_EVENT_FAULT)
 			mf_drain_event(d, &ev[i]);
 	mf_gate_unlock(&d->gate);
+	mf_store(&d->wanted, 0);
 	for (i = 0; i < n; i++)
 		if (ev[i].kind == MF_EVENT_FAULT)
 			mf_drain_fault(d, &ev[i]);
@@ -211,6 +217,7 @@ int mf_drain_main(void *drain)
 
 	mf_drain_cpu_init(d);
 	start_drainer(d);
+	mf_drain_cpu_priority(d);
 	for (;;) {
 		p[AT_UFFD].revents = p[AT_BELL].revents = p[AT_PEER].revents = 0;
 		wait_for_work(d, p);

@@ -82,6 +82,7 @@ struct mf_drain {
 	u64 *zero_bits; /* page was discarded by the successor; pilot writes under gate */
 
 	u32 gate;
+	u32 wanted; /* the pilot wants the gate: the drainer stands back */
 	u32 kick; /* futex for the drainer */
 	u64 last_fault_ns;
 	struct mf_hot_queue hot;
@@ -89,6 +90,7 @@ struct mf_drain {
 
 	/* where to run */
 	u32 placement;
+	u32 ordinary; /* no real-time priority for the pilot */
 	s32 cpu; /* the pilot is pinned there; -1: not */
 	s32 cpu_avoided; /* what the drainer made of it */
 	u64 cpu_checked_ns;
@@ -138,6 +140,7 @@ void mf_drain_drop(const struct mf_drain_region *r, u64 start, u64 len);
 
 /* in drain_cpu.c: where the pilot runs */
 void mf_drain_cpu_init(struct mf_drain *d);
+void mf_drain_cpu_priority(const struct mf_drain *d);
 void mf_drain_cpu_follow(struct mf_drain *d, u32 tid);
 void mf_drain_cpu_avoid(struct mf_drain *d);
 

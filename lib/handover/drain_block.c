@@ -15,9 +15,11 @@
  * for it. Larger calls are cheaper a page, so they are small only while faults come.
  */
 #define BITE_QUIET 64
-#define BITE_BUSY 8
+#define BITE_BUSY 16
 #define BUSY_NS (500 * MF_NSEC_PER_USEC)
 
+#define STAND_BACK_SPINS 2000
+#define STAND_BACK_NS ((s64)50 * MF_NSEC_PER_USEC)
 #define WAIT_CHANGING_NS ((s64)50 * MF_NSEC_PER_USEC)
 #define WAIT_MEMORY_NS ((s64)10 * MF_NSEC_PER_MSEC)
 #define WAIT_TROUBLE_NS ((s64)MF_NSEC_PER_MSEC)
@@ -138,6 +140,17 @@ static u64 trouble(struct mf_drain *d, u64 dst, u64 page_size, s64 *ret_nap)
 	return 0;
 }
 
+/* The pilot goes first; it holds the gate for a microsecond or two. */
+static void stand_back(struct mf_drain *d)
+{
+	int i;
+
+	for (i = 0; i < STAND_BACK_SPINS && mf_load(&d->wanted); i++)
+		mf_cpu_relax();
+	while (mf_load(&d->wanted))
+		mf_sys_futex_wait(&d->wanted, 1, STAND_BACK_NS);
+}
+
 /*
  * Give up to @limit bytes at @src. Returns how far to go on; 0: not now, after a nap of
  * *ret_nap.
@@ -148,6 +161,7 @@ static u64 bite(struct mf_drain *d, const struct mf_drain_region *r, u64 src, u6
 	u64 dst = 0, done = 0, len;
 	int out;
 
+	stand_back(d);
 	mf_gate_lock(&d->gate);
 	len = givable(d, r, src, limit, &dst);
 	out = len ? give_once(d, r, dst, src, len, &done) : MF_EXISTS;

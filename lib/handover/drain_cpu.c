@@ -14,6 +14,7 @@
 #include "base/faultpath.h"
 
 #define FOLLOW_EVERY_NS (MF_NSEC_PER_MSEC)
+#define SCHED_FIFO_POLICY 1 /* sched(7) */
 #define STAT_CPU_FIELD 39 /* proc(5), /proc/PID/stat: processor */
 
 static void mask_set(u8 *mask, s32 cpu)
@@ -30,6 +31,20 @@ void mf_drain_cpu_init(struct mf_drain *d)
 {
 	d->cpu = -1;
 	mf_sys(__NR_sched_getaffinity, 0, MF_CPU_MASK_BYTES, d->cpus, 0, 0);
+}
+
+/*
+ * A fault takes microseconds to serve, but a pilot of ordinary priority that wakes up on a
+ * busy CPU waits milliseconds for its turn. So it asks for the lowest real-time priority;
+ * it sleeps between faults, and runs only while a thread waits for it. Who may not have that
+ * (no CAP_SYS_NICE, no RLIMIT_RTPRIO) does without.
+ */
+void mf_drain_cpu_priority(const struct mf_drain *d)
+{
+	int priority = 1;
+
+	if (!d->ordinary)
+		mf_sys(__NR_sched_setscheduler, 0, SCHED_FIFO_POLICY, &priority, 0, 0);
 }
 
 static char *put_decimal(char *p, u32 v)
