@@ -85,6 +85,8 @@ struct mf_drain {
 	u32 wanted; /* the pilot wants the gate: the drainer stands back */
 	u32 kick; /* futex for the drainer */
 	u64 last_fault_ns;
+	u64 ahead_dst; /* a fault here goes on where the last one ended */
+	u32 ahead;     /* pages that the last fault was answered with */
 	struct mf_hot_queue hot;
 	struct mf_drop_queue drop;
 

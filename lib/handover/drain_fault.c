@@ -6,6 +6,9 @@
 
 #include "base/faultpath.h"
 
+#define AHEAD_MAX ((u64)16)
+#define CHANGING_NAP_NS ((s64)20 * MF_NSEC_PER_USEC)
+
 #define PM_POPULATED (((u64)1 << 63) | ((u64)1 << 62)) /* present or swapped */
 
 /* The segment that holds successor address @dst, or NULL. */
@@ -186,15 +189,26 @@ int mf_drain_rescue(struct mf_drain *d, u64 dst, u64 src, u64 page_size, int bou
 	return mf_mover_give(&d->copier, dst, d->bounce[bounce], page_size, 0, ret_done);
 }
 
-static bool is_hole(const struct mf_drain *d, u64 src)
+/*
+ * How much to give at once, in bytes: more when faults walk forward through memory, one
+ * page when they jump. 0 if the page at @src is a hole.
+ */
+static u64 run_at(struct mf_drain *d, const struct mf_seg *s, u64 dst, u64 src)
 {
-	u64 entry = 0;
+	const struct mf_drain_region *r = &d->region[s->region];
+	u64 map[AHEAD_MAX], n, i;
 
-	/* if it cannot be read, copying is right in any case */
-	if (mf_sys_pread(d->pagemap, &entry, sizeof(entry), src / MF_PAGE_SIZE * 8) !=
-	    (long)sizeof(entry))
-		return false;
-	return !(entry & PM_POPULATED);
+	d->ahead = dst == d->ahead_dst ? (u32)mf_min(2 * d->ahead, AHEAD_MAX) : 1;
+	n = mf_min(d->ahead, (s->dst + s->len - dst) / MF_PAGE_SIZE);
+	if (r->hugetlb)
+		n = 1;
+	/* if it cannot be read, copying one page is right in any case */
+	if (mf_sys_pread(d->pagemap, map, n * 8, src / MF_PAGE_SIZE * 8) != (long)(n * 8))
+		return r->page_size;
+	for (i = 0; i < n && (map[i] & PM_POPULATED); i++)
+		if (i && mf_drain_discarded(d, r, src + i * MF_PAGE_SIZE))
+			break;
+	return r->hugetlb ? i * r->page_size : i * MF_PAGE_SIZE;
 }
 
 /* UFFDIO_ZEROPAGE does not know huge pages; d->zeros is a mapping that was never written. */
@@ -215,7 +229,7 @@ void mf_drain_zeros(struct mf_drain *d, u64 dst, u64 page_size)
 }
 
 /* Let the drainer go on around here, and drop what is now there twice. */
-static void tell_drainer(struct mf_drain *d, const struct mf_drain_region *r, u64 src)
+static void tell_drainer(struct mf_drain *d, const struct mf_drain_region *r, u64 src, u64 len)
 {
 	struct mf_hot_queue *hot = &d->hot;
 	struct mf_drop_queue *drop = &d->drop;
@@ -231,39 +245,47 @@ static void tell_drainer(struct mf_drain *d, const struct mf_drain_region *r, u6
 	 * page nothing is dropped singly: it would be split, free no memory, and make the
 	 * block's own turn slow.
 	 */
-	if (!r->hugetlb && !r->thp && drop->head - mf_load(&drop->tail) < MF_DROP_QUEUE) {
+	if (r->hugetlb || r->thp)
+		return;
+	for (; len && drop->head - mf_load(&drop->tail) < MF_DROP_QUEUE; len -= MF_PAGE_SIZE) {
 		drop->page[drop->head % MF_DROP_QUEUE] = src;
 		mf_store(&drop->head, drop->head + 1);
+		src += MF_PAGE_SIZE;
 	}
 }
 
-static int give_page(struct mf_drain *d, u64 dst, u64 src, u64 page_size)
+static int give_run(struct mf_drain *d, const struct mf_drain_region *r, u64 dst, u64 src,
+		    u64 len, u64 *ret_done)
 {
 	bool draining = mf_load(&d->sh->word) == MF_WORD_COMMITTED;
 	struct mf_mover *m = draining ? &d->mover : &d->copier;
 	int out;
-	u64 done;
 
-	out = mf_mover_give(m, dst, src, page_size, 0, &done);
+	out = mf_mover_give(m, dst, src, len, 0, ret_done);
 	if (m != &d->copier && out == MF_BUSY) {
 		m = &d->copier;
-		out = mf_mover_give(m, dst, src, page_size, 0, &done);
+		out = mf_mover_give(m, dst, src, len, 0, ret_done);
 	}
 	if (out == MF_UNREADABLE) {
 		m = &d->copier;
-		out = mf_drain_rescue(d, dst, src, page_size, MF_BOUNCE_PILOT, &done);
+		out = mf_drain_rescue(d, dst, src, r->page_size, MF_BOUNCE_PILOT, ret_done);
 	}
-	if (out == MF_MOVED)
+	if (*ret_done)
 		mf_add(m->give == MF_ROUTE_XMOVE ? &d->sh->pages_give : &d->sh->pages_copy,
-		       page_size / MF_PAGE_SIZE);
+		       *ret_done / MF_PAGE_SIZE);
 	return out;
 }
 
-static void serve_from(struct mf_drain *d, const struct mf_drain_region *r, u64 dst, u64 src)
+static void serve_from(struct mf_drain *d, const struct mf_drain_region *r, u64 dst, u64 src,
+		       u64 len)
 {
-	switch (give_page(d, dst, src, r->page_size)) {
+	u64 done;
+
+	switch (give_run(d, r, dst, src, len, &done)) {
 	case MF_MOVED:
-		tell_drainer(d, r, src);
+	case MF_PARTLY: /* the page that was asked for is there */
+		d->ahead_dst = dst + done;
+		tell_drainer(d, r, src, done);
 		break;
 	case MF_CHANGING:
 		/*
@@ -271,7 +293,7 @@ static void serve_from(struct mf_drain *d, const struct mf_drain_region *r, u64 
 		 * yet to run before a copy is let in. Nothing is kept here: woken, the
 		 * thread faults again and the message comes back.
 		 */
-		mf_sys_sched_yield();
+		mf_sys_futex_wait(&d->kick, mf_load(&d->kick), CHANGING_NAP_NS);
 		mf_op_wake(d->uffd, dst, r->page_size);
 		break;
 	case MF_NO_MEMORY:
@@ -296,7 +318,7 @@ void mf_drain_fault(struct mf_drain *d, const struct mf_event *ev)
 {
 	const struct mf_seg *s = mf_drain_seg(d, ev->addr);
 	const struct mf_drain_region *r;
-	u64 start = mf_now_ns(), dst, src;
+	u64 start = mf_now_ns(), dst, src, run;
 
 	mf_add(&d->sh->faults, 1);
 	d->last_fault_ns = start;
@@ -308,12 +330,14 @@ void mf_drain_fault(struct mf_drain *d, const struct mf_event *ev)
 	r = &d->region[s->region];
 	dst = mf_align_down(ev->addr, r->page_size);
 	src = s->src + (dst - s->dst);
-	/* a hole that is about to be written is cheaper as a page of its own at once */
-	if (mf_drain_discarded(d, r, src) ||
-	    ((r->hugetlb || !(ev->flags & MF_FAULT_WRITE)) && is_hole(d, src)))
-		mf_drain_zeros(d, dst, r->page_size);
+	run = mf_drain_discarded(d, r, src) ? 0 : run_at(d, s, dst, src);
+	if (run)
+		serve_from(d, r, dst, src, run);
+	else if (!r->hugetlb && (ev->flags & MF_FAULT_WRITE) && !mf_drain_discarded(d, r, src))
+		/* a hole that is about to be written: cheaper as a page of its own at once */
+		serve_from(d, r, dst, src, r->page_size);
 	else
-		serve_from(d, r, dst, src);
+		mf_drain_zeros(d, dst, r->page_size);
 	mf_hist_add(&d->sh->serve, mf_now_ns() - start);
 }
 
