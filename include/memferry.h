@@ -321,6 +321,8 @@ MF_API int mf_source_fd(struct mf_source *source, const char *name, int fd);
  * passes no descriptors, trusts the network: see memferry_source(3)).
  */
 MF_API int mf_source_listen(struct mf_source *source, const char *address);
+/* The port that "tcp:HOST:0" got, or the one that was asked for. -EINVAL: not listening. */
+MF_API int mf_source_port(const struct mf_source *source);
 /* With MF_SOURCE_TOKEN: the secret for the next successor; new after every attach. */
 MF_API int mf_source_token(const struct mf_source *source, uint8_t ret_token[MF_TOKEN_BYTES]);
 /* Readable when mf_source_dispatch() has something to do. Belongs to the object. */

@@ -13,6 +13,19 @@ bool mf_address_is_tcp(const char *address);
 int mf_unix_listen(const char *path, int *ret_fd);
 int mf_unix_connect(const char *path, int *ret_fd);
 
+/* The same for "tcp:HOST:PORT"; address_tcp.c. */
+int mf_tcp_listen(const char *address, int *ret_fd);
+/* Waits at most @timeout_ms. -ETIMEDOUT. */
+int mf_tcp_connect(const char *address, int timeout_ms, int *ret_fd);
+/* A second connection to where @sock is connected. */
+int mf_tcp_connect_again(int sock, int timeout_ms, int *ret_fd);
+/* How a connection to be used for frames is set up; failures do not matter. */
+void mf_tcp_tune(int sock);
+/* "127.0.0.1:4242": of the other end, into @text. */
+void mf_tcp_peer_text(int sock, char *text, size_t size);
+/* -errno */
+int mf_tcp_port(int sock);
+
 /*
  * A memferry listener that came with a hand-over, kept until the application listens at
  * the same path: so the path never goes unanswered. Thread-safe.

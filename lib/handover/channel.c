@@ -46,7 +46,9 @@ int mf_channel_put(struct mf_channel *ch, int frame_len, const int *fds, size_t 
 {
 	int r = frame_len;
 
-	if (r >= 0)
+	if (r >= 0 && ch->stream)
+		r = mf_stream_send(ch->sock, ch->buf, (size_t)frame_len, ch->timeout_ms);
+	else if (r >= 0)
 		r = mf_fdpass_send(ch->sock, ch->buf, (size_t)frame_len, fds, n_fds,
 				   ch->timeout_ms);
 	if (r == -EPIPE || r == -ECONNRESET)
@@ -76,7 +78,9 @@ void mf_channel_abort(struct mf_channel *ch, int err, const char *text)
 		m.error = EIO;
 	snprintf(m.text, sizeof(m.text), "%s", text);
 	n = mf_wire_encode_abort(ch->buf, MF_CHANNEL_BUF, &h, &m);
-	if (n > 0)
+	if (n > 0 && ch->stream)
+		mf_stream_send(ch->sock, ch->buf, (size_t)n, 0);
+	else if (n > 0)
 		mf_fdpass_send(ch->sock, ch->buf, (size_t)n, NULL, 0, 0);
 }
 
@@ -104,14 +108,21 @@ static int check(struct mf_channel *ch, const struct mf_wire_header *h, size_t n
 	return 0;
 }
 
+static int receive(struct mf_channel *ch, struct mf_frame *f, int timeout_ms)
+{
+	if (ch->stream)
+		return mf_stream_recv(ch, timeout_ms);
+	return mf_fdpass_recv(ch->sock, ch->buf, MF_CHANNEL_BUF, f->fds, MF_FDPASS_MAX,
+			      &f->n_fds, timeout_ms);
+}
+
 int mf_channel_get(struct mf_channel *ch, struct mf_frame *f, int timeout_ms)
 {
 	struct mf_wire_header h = { .type = 0 };
 	int n, r;
 
 	*f = (struct mf_frame){ .n_fds = 0 };
-	n = mf_fdpass_recv(ch->sock, ch->buf, MF_CHANNEL_BUF, f->fds, MF_FDPASS_MAX, &f->n_fds,
-			   timeout_ms);
+	n = receive(ch, f, timeout_ms);
 	if (n == 0 || n == -ECONNRESET)
 		return mf_fail(-EOWNERDEAD, "%s has closed the connection", ch->peer);
 	if (n == -ETIMEDOUT)
@@ -128,6 +139,7 @@ int mf_channel_get(struct mf_channel *ch, struct mf_frame *f, int timeout_ms)
 	else
 		r = check(ch, &h, (size_t)n);
 	f->type = h.type;
+	f->epoch = h.epoch;
 	f->payload = ch->buf + MF_WIRE_HEADER_BYTES;
 	f->len = r ? 0 : h.len;
 	if (!r && h.type == MF_MSG_ABORT)
@@ -153,7 +165,7 @@ int mf_channel_expect(struct mf_channel *ch, u16 type, int n_fds, struct mf_fram
 		r = mf_fail(-EPROTO, "%s sent %s where %s was due", ch->peer,
 			    mf_wire_type_name(f->type), mf_wire_type_name(type));
 		mf_frame_drop(f);
-	} else if (n_fds >= 0 && f->n_fds != (size_t)n_fds) {
+	} else if (!ch->stream && n_fds >= 0 && f->n_fds != (size_t)n_fds) {
 		r = mf_fail(-EPROTO, "%s sent %zu descriptors with %s, %d are due", ch->peer,
 			    f->n_fds, mf_wire_type_name(type), n_fds);
 		mf_frame_drop(f);

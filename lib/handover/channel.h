@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Messages over a connected unix socket: sequence numbers, epoch, time-outs, ABORT. */
+/*
+ * Messages over a connected unix or TCP socket: sequence numbers, epoch, time-outs, ABORT.
+ * A stream (TCP) carries no descriptors: those given to send are left out, and none come.
+ */
 #ifndef MF_HANDOVER_CHANNEL_H
 #define MF_HANDOVER_CHANNEL_H
 
@@ -10,16 +13,19 @@
 
 struct mf_channel {
 	int sock;
+	bool stream;
 	const char *peer; /* "the source" or "the successor", for messages */
 	int timeout_ms;
 	u64 epoch; /* 0: not agreed yet */
 	u64 seq_out;
 	u64 seq_in;
 	u8 *buf;
+	size_t have; /* stream: so much of the next frame is in the buffer */
 };
 
 struct mf_frame {
 	u16 type;
+	u64 epoch;
 	const u8 *payload; /* inside the channel's buffer, until the next call */
 	size_t len;
 	int fds[MF_FDPASS_MAX];
@@ -52,12 +58,19 @@ void mf_channel_abort(struct mf_channel *ch, int err, const char *text);
  * Descriptors in the frame are the caller's.
  */
 int mf_channel_get(struct mf_channel *ch, struct mf_frame *f, int timeout_ms);
-/* The same, and it must be of @type with exactly @n_fds descriptors (-1: any number). */
+/*
+ * The same, and it must be of @type with exactly @n_fds descriptors (-1: any number; over a
+ * stream there are none).
+ */
 int mf_channel_expect(struct mf_channel *ch, u16 type, int n_fds, struct mf_frame *f);
 void mf_frame_drop(struct mf_frame *f);
 
 /* pidfd of the process at the other end, after checking that its user is ours or root. */
 int mf_channel_peer(struct mf_channel *ch, int *ret_pidfd, s32 *ret_pid);
+
+/* channel_stream.c; return as mf_fdpass_send() and mf_fdpass_recv(). */
+int mf_stream_send(int sock, const u8 *buf, size_t len, int timeout_ms);
+int mf_stream_recv(struct mf_channel *ch, int timeout_ms);
 
 /* What /proc says @fd is: "[userfaultfd]", "[eventfd]", ... */
 bool mf_fd_is(int fd, const char *what);

@@ -10,11 +10,12 @@
 
 #include "base/fail.h"
 #include "base/sys.h"
+#include "handover/address.h"
 #include "handover/limits.h"
 
 /* ------------------------------------------------------------------- HELLO */
 
-static int same_bytes(const u8 *a, const u8 *b, size_t n)
+int mf_same_bytes(const u8 *a, const u8 *b, size_t n)
 {
 	u8 diff = 0;
 	size_t i;
@@ -38,11 +39,18 @@ static int check_hello(struct mf_session *ss, const struct mf_msg_hello *m)
 	if (strcmp(m->app, src->app))
 		return mf_fail(-ENODATA, "the source is application '%s', the successor '%s'",
 			       src->app, m->app);
+	if (ss->ch.stream) {
+		int r = mf_session_tcp_check(src);
+
+		if (r)
+			return r;
+	}
 	if (!(src->opts.flags & MF_SOURCE_TOKEN))
 		return 0;
-	if (!m->has_token || !same_bytes(m->token, src->token, sizeof(src->token)))
+	if (!m->has_token || !mf_same_bytes(m->token, src->token, sizeof(src->token)))
 		return mf_fail(-EACCES, "the token is missing, wrong or used up: each is good "
 					"for one attach; fetch the present one");
+	memcpy(ss->token, src->token, sizeof(ss->token));
 	/* used up, so that a copy of it is worth nothing */
 	if (getrandom(src->token, sizeof(src->token), 0) != sizeof(src->token))
 		return mf_fail(-EIO, "no random bytes for the next token");
@@ -184,8 +192,7 @@ static int take_fds(struct mf_session *ss, struct mf_frame *f)
 static int on_mapped(struct mf_session *ss, struct mf_frame *f)
 {
 	struct mf_msg_mapped *m = malloc(sizeof(*m));
-	struct mf_msg_ready ready;
-	int r, fd;
+	int r;
 
 	if (!m)
 		return mf_fail(-ENOMEM, "no memory for a message");
@@ -202,9 +209,20 @@ static int on_mapped(struct mf_session *ss, struct mf_frame *f)
 	free(m);
 	if (ss->n_mapped != ss->src->n_regions)
 		return mf_fail(-EPROTO, "the successor did not map every region");
-	r = take_fds(ss, f);
-	if (!r)
-		r = mf_session_start_ferry(ss);
+	if (ss->ch.stream && ss->urgent.sock < 0) {
+		ss->step = MF_STEP_URGENT;
+		return MF_IDLE;
+	}
+	r = ss->ch.stream ? 0 : take_fds(ss, f);
+	return r ? r : mf_session_ready(ss);
+}
+
+int mf_session_ready(struct mf_session *ss)
+{
+	struct mf_msg_ready ready;
+	int r, fd;
+
+	r = ss->ch.stream ? mf_session_tcp_start_ferry(ss) : mf_session_start_ferry(ss);
 	if (r)
 		return r;
 	ready.ferry_pid = mf_task_pid(ss->ferry);
@@ -214,6 +232,23 @@ static int on_mapped(struct mf_session *ss, struct mf_frame *f)
 }
 
 /* ------------------------------------------------------------------- frame */
+
+static int know_peer(struct mf_session *ss)
+{
+	char text[72];
+	int r;
+
+	ss->ch.stream = ss->src->tcp;
+	if (ss->ch.stream) {
+		mf_tcp_tune(ss->ch.sock);
+		mf_tcp_peer_text(ss->ch.sock, text, sizeof(text));
+		snprintf(ss->peer_name, sizeof(ss->peer_name), "the successor at %s", text);
+		return 0;
+	}
+	r = mf_channel_peer(&ss->ch, &ss->peer_pidfd, &ss->peer_pid);
+	snprintf(ss->peer_name, sizeof(ss->peer_name), "the successor (pid %d)", ss->peer_pid);
+	return r;
+}
 
 int mf_session_start(struct mf_source *src, int sock, struct mf_session **ret_ss)
 {
@@ -225,11 +260,12 @@ int mf_session_start(struct mf_source *src, int sock, struct mf_session **ret_ss
 		return mf_fail(-ENOMEM, "no memory for a session");
 	}
 	ss->src = src;
+	ss->urgent.sock = ss->self_pidfd = -1;
 	ss->sh_fd = ss->peer_pidfd = ss->uffd = ss->bell = ss->guard_bell = ss->pagemap =
 		ss->mem = -1;
 	r = mf_channel_init(&ss->ch, sock, "the successor", (int)src->opts.timeout_ms);
 	if (!r)
-		r = mf_channel_peer(&ss->ch, &ss->peer_pidfd, &ss->peer_pid);
+		r = know_peer(ss);
 	if (r) {
 		mf_channel_abort(&ss->ch, r, mf_error());
 		mf_session_free(ss);
@@ -258,10 +294,20 @@ static int on_frame(struct mf_session *ss, struct mf_frame *f)
 	return mf_fail(-EPROTO, "the successor sent %s out of turn", mf_wire_type_name(f->type));
 }
 
+int mf_session_judge(struct mf_session *ss, int r)
+{
+	char text[MF_WIRE_TEXT_MAX];
+
+	if (r >= 0)
+		return r;
+	snprintf(text, sizeof(text), "%s", mf_error());
+	mf_channel_abort(&ss->ch, r, text);
+	return mf_fail(r, "%s", text);
+}
+
 int mf_session_input(struct mf_session *ss)
 {
 	struct mf_frame f;
-	char text[MF_WIRE_TEXT_MAX];
 	int r = mf_channel_get(&ss->ch, &f, 0);
 
 	if (r == -ETIMEDOUT)
@@ -270,11 +316,7 @@ int mf_session_input(struct mf_session *ss)
 		return r; /* gone, or it aborted: nobody to tell */
 	r = on_frame(ss, &f);
 	mf_frame_drop(&f);
-	if (r >= 0)
-		return r;
-	snprintf(text, sizeof(text), "%s", mf_error());
-	mf_channel_abort(&ss->ch, r, text);
-	return mf_fail(r, "%s", text);
+	return mf_session_judge(ss, r);
 }
 
 void mf_session_abort(struct mf_session *ss, int err, const char *text)
@@ -286,7 +328,7 @@ void mf_session_abort(struct mf_session *ss, int err, const char *text)
 
 void mf_session_free(struct mf_session *ss)
 {
-	int fds[7];
+	int fds[8];
 	bool gone;
 
 	if (!ss)
@@ -299,8 +341,9 @@ void mf_session_free(struct mf_session *ss)
 	else
 		mf_session_stop_ferry(ss);
 	mf_channel_fini(&ss->ch);
+	mf_channel_fini(&ss->urgent);
 	memcpy(fds, (int[]){ ss->sh_fd, ss->peer_pidfd, ss->uffd, ss->bell, ss->guard_bell,
-			     ss->pagemap, ss->mem }, sizeof(fds));
+			     ss->pagemap, ss->mem, ss->self_pidfd }, sizeof(fds));
 	mf_close_all(fds, ARRAY_SIZE(fds));
 	if (!gone)
 		mf_shared_unmap(ss->sh); /* else the ferry still reads it */

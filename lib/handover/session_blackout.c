@@ -72,6 +72,9 @@ static int send_state(struct mf_session *ss, const struct mf_state *st)
 	struct mf_msg_state m = { .len = st->len, .n_fds = (u32)st->fds.n };
 	int fd, r;
 
+	if (ss->ch.stream)
+		return mf_session_tcp_send_state(ss, st);
+
 	r = mf_state_to_memfd(st, &fd);
 	if (r)
 		return r;
@@ -104,13 +107,15 @@ static int look(struct mf_session *ss, const struct pollfd *p)
 							"commit", mf_task_pid(ss->ferry)));
 	if (p[AT_SOCK].revents) {
 		r = mf_channel_get(&ss->ch, &f, 0);
+		if (!r && ss->ch.stream && f.type == MF_MSG_COMMIT)
+			mf_session_tcp_commit(ss);
 		mf_frame_drop(&f);
 		if (r && r != -ETIMEDOUT)
 			return give_up(ss, r);
 	}
 	if (p[AT_PEER].revents)
-		return give_up(ss, mf_fail(-EOWNERDEAD, "the successor (pid %d) died before the "
-							"commit", ss->peer_pid));
+		return give_up(ss, mf_fail(-EOWNERDEAD, "%s died before the commit",
+					   ss->peer_name));
 	return 0;
 }
 
@@ -135,8 +140,8 @@ static int wait_verdict(struct mf_session *ss)
 		now = mf_now_ns();
 		if (now >= end)
 			return give_up(ss, mf_fail(-ETIMEDOUT,
-						   "the successor (pid %d) did not commit within "
-						   "%u ms", ss->peer_pid,
+						   "%s did not commit within %u ms",
+						   ss->peer_name,
 						   ss->src->opts.timeout_ms));
 		p[AT_SOCK].revents = p[AT_PEER].revents = p[AT_FERRY].revents = 0;
 		if (mf_sys_ppoll(p, AT_MAX, (s64)(end - now)) <= 0)

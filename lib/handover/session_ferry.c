@@ -155,6 +155,7 @@ void mf_session_stop_ferry(struct mf_session *ss)
 {
 	mf_task_free(ss->ferry);
 	ss->ferry = NULL;
+	mf_session_tcp_stop_ferry(ss);
 	if (ss->drainer_stack)
 		mf_sys_munmap(ss->drainer_stack, DRAINER_STACK);
 	if (ss->zeros)

@@ -25,7 +25,7 @@ static int check_opts(const struct mf_source_opts *o)
 	if (!o->app || !*o->app || strlen(o->app) >= MF_WIRE_NAME_MAX)
 		return mf_fail(-EINVAL, "mf_source_new: app is a name of 1 to %d characters",
 			       MF_WIRE_NAME_MAX - 1);
-	if (o->flags & ~MF_SOURCE_TOKEN)
+	if (o->flags & ~(MF_SOURCE_TOKEN | MF_SOURCE_ORDINARY_PRIORITY))
 		return mf_fail(-EINVAL, "mf_source_new: unknown flags %#x", o->flags);
 	if (o->placement > MF_PLACE_SLEEP)
 		return mf_fail(-EINVAL, "mf_source_new: unknown placement %u", o->placement);
@@ -206,19 +206,25 @@ MF_API int mf_source_listen(struct mf_source *src, const char *address)
 
 	if (src->listener >= 0)
 		return mf_fail(-EALREADY, "this source listens at %s already", src->address);
-	if (!path)
-		return mf_fail(-EINVAL, "cannot listen at '%s': say unix:PATH", address);
-	fd = mf_inherited_listener(path);
+	src->tcp = !path;
+	fd = path ? mf_inherited_listener(path) : -1;
 	if (fd < 0)
-		r = mf_unix_listen(path, &fd);
+		r = path ? mf_unix_listen(path, &fd) : mf_tcp_listen(address, &fd);
 	if (!r)
 		r = watch(src, fd);
 	if (r)
 		return r;
 	src->listener = fd;
 	src->address = strdup(address);
-	src->unix_path = strdup(path);
+	src->unix_path = path ? strdup(path) : NULL;
 	return 0;
+}
+
+MF_API int mf_source_port(const struct mf_source *src)
+{
+	if (src->listener < 0 || !src->tcp)
+		return mf_fail(-EINVAL, "this source does not listen at a tcp: address");
+	return mf_tcp_port(src->listener);
 }
 
 MF_API int mf_source_token(const struct mf_source *src, uint8_t ret_token[MF_TOKEN_BYTES])
@@ -258,6 +264,8 @@ static int accept_one(struct mf_source *src)
 
 	if (sock < 0)
 		return MF_IDLE; /* it went away again, or descriptors are short: they retry */
+	if (src->session && src->tcp)
+		return mf_source_pend(src, sock);
 	if (src->session) {
 		refuse_busy(sock);
 		return MF_IDLE;
@@ -280,13 +288,12 @@ static void end_session(struct mf_source *src)
 	epoll_ctl(src->epfd, EPOLL_CTL_DEL, src->session->ch.sock, NULL);
 	mf_session_free(src->session);
 	src->session = NULL;
+	mf_source_drop_pending(src);
 	set_timer(src, 0);
 }
 
-static int on_session(struct mf_source *src)
+static int after_session(struct mf_source *src, int r)
 {
-	int r = mf_session_input(src->session);
-
 	if (r == MF_IDLE) {
 		set_timer(src, src->opts.timeout_ms);
 		return MF_IDLE;
@@ -296,6 +303,8 @@ static int on_session(struct mf_source *src)
 		/* the successor has the listener now; the session stays for statistics */
 		epoll_ctl(src->epfd, EPOLL_CTL_DEL, src->listener, NULL);
 		epoll_ctl(src->epfd, EPOLL_CTL_DEL, src->session->ch.sock, NULL);
+		mf_session_tcp_let_go(src->session);
+		mf_source_drop_pending(src);
 		mf_sys_close(src->listener);
 		src->listener = -1;
 		free(src->unix_path);
@@ -306,13 +315,21 @@ static int on_session(struct mf_source *src)
 	return MF_RESUMED;
 }
 
+static int on_pending(struct mf_source *src, struct mf_channel *ch)
+{
+	int r = mf_source_on_pending(src, ch);
+
+	/* a stranger's frame is no reason to wait longer for the one that is attached */
+	return r == MF_IDLE ? MF_IDLE : after_session(src, r);
+}
+
 static int on_timer(struct mf_source *src)
 {
 	u64 ticks;
 
 	if (mf_sys_read(src->timer, &ticks, sizeof(ticks)) < 0 || !src->session)
 		return MF_IDLE;
-	mf_fail(-ETIMEDOUT, "the successor (pid %d) was silent for %u ms", src->session->peer_pid,
+	mf_fail(-ETIMEDOUT, "%s was silent for %u ms", src->session->peer_name,
 		src->opts.timeout_ms);
 	mf_session_abort(src->session, -ETIMEDOUT, mf_error());
 	end_session(src);
@@ -322,6 +339,7 @@ static int on_timer(struct mf_source *src)
 MF_API int mf_source_dispatch(struct mf_source *src)
 {
 	struct epoll_event ev;
+	struct mf_channel *ch;
 	int n, r;
 
 	if (src->handed_over)
@@ -337,8 +355,10 @@ MF_API int mf_source_dispatch(struct mf_source *src)
 			r = on_timer(src);
 		else if (ev.data.fd == src->listener)
 			r = accept_one(src);
+		else if ((ch = mf_source_pending(src, ev.data.fd)))
+			r = on_pending(src, ch);
 		else if (src->session)
-			r = on_session(src);
+			r = after_session(src, mf_session_input(src->session));
 		else
 			r = MF_IDLE;
 		if (r != MF_IDLE)

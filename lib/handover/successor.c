@@ -61,12 +61,17 @@ static int hear_welcome(struct mf_successor *s)
 
 	if (r)
 		return r;
-	s->sh_fd = f.fds[0];
+	s->sh_fd = s->ch.stream ? -1 : f.fds[0];
 	r = mf_wire_decode_welcome(f.payload, f.len, &s->welcome);
 	if (r)
 		return mf_fail(-EPROTO, "the source sent a broken WELCOME");
 	s->ch.epoch = s->welcome.epoch;
-	return mf_shared_map(s->sh_fd, s->welcome.epoch, &s->sh);
+	if (!s->ch.stream)
+		return mf_shared_map(s->sh_fd, s->welcome.epoch, &s->sh);
+	r = mf_shared_create(s->welcome.epoch, &s->sh_fd, &s->sh); /* our own */
+	if (!r)
+		s->sh->t_attach_ns = mf_now_ns();
+	return r;
 }
 
 static int add_regions(struct mf_successor *s, const struct mf_msg_regions *m,
@@ -82,6 +87,8 @@ static int add_regions(struct mf_successor *s, const struct mf_msg_regions *m,
 			return mf_fail(-EPROTO, "the source told more regions than it has");
 		in->w = m->region[i];
 		in->fd = -1;
+		if (s->ch.stream && (!mf_region_moves(&in->w) || in->w.page_size > MF_PMD_SIZE))
+			return mf_fail(-EOPNOTSUPP, "region %s cannot come by tcp", in->w.name);
 		if (in->w.kind == MF_WIRE_SHARED_FD) {
 			if (used == f->n_fds)
 				return mf_fail(-EPROTO, "the source sent no descriptor for region "
@@ -154,7 +161,7 @@ static int connect_to(struct mf_successor *s, const char *address)
 	int sock, r;
 
 	if (!path)
-		return mf_fail(-EINVAL, "cannot attach to '%s': say unix:PATH", address);
+		return mf_suc_tcp_connect(s, address);
 	r = mf_unix_connect(path, &sock);
 	if (!r)
 		r = mf_channel_init(&s->ch, sock, "the source", (int)s->opts.timeout_ms);
@@ -179,10 +186,11 @@ static int attach(struct mf_successor *s, const char *address)
 	if (!r)
 		r = hear_regions(s);
 	if (!r)
-		r = mf_memory_fits(s->welcome.memory_needed, s->welcome.cgroup);
+		r = mf_memory_fits(s->welcome.memory_needed,
+				   s->ch.stream ? "" : s->welcome.cgroup);
 	if (r)
 		return r;
-	if (s->opts.placement == MF_PLACE_AUTO) {
+	if (s->opts.placement == MF_PLACE_AUTO && !s->ch.stream) {
 		best = mf_place_measure(ns);
 		memcpy(s->sh->place_ns, ns, sizeof(ns));
 		s->opts.placement = best;
@@ -213,7 +221,8 @@ MF_API int mf_successor_attach(const char *address, const struct mf_successor_op
 	mf_retired_reap();
 	if (!s)
 		return mf_fail(-ENOMEM, "no memory for a successor");
-	s->ch.sock = s->peer_pidfd = s->sh_fd = s->uffd = s->ferry_bell = s->guard_bell = -1;
+	s->ch.sock = s->urgent.sock = s->peer_pidfd = s->sh_fd = s->uffd = -1;
+	s->ferry_bell = s->guard_bell = -1;
 	s->done = s->ferry_pidfd = s->pagemap = s->maps = s->self_pidfd = s->epfd = -1;
 	s->address = strdup(address);
 	r = mf_opts_copy(&s->opts, sizeof(s->opts), opts, "mf_successor_attach");
@@ -293,8 +302,10 @@ static int hear_ready(struct mf_successor *s)
 
 	if (r)
 		return r;
-	s->ferry_pidfd = f.fds[0];
-	if (mf_wire_decode_ready(f.payload, f.len, &m) || !mf_fd_is(f.fds[0], "pidfd"))
+	if (!s->ch.stream)
+		s->ferry_pidfd = f.fds[0];
+	if (mf_wire_decode_ready(f.payload, f.len, &m) ||
+	    (!s->ch.stream && !mf_fd_is(f.fds[0], "pidfd")))
 		return mf_fail(-EPROTO, "the source sent a broken READY");
 	s->ferry_pid = m.ferry_pid;
 	return 0;
@@ -336,8 +347,10 @@ static int hear_state(struct mf_successor *s)
 
 	if (r)
 		return r;
-	if (mf_wire_decode_state(f.payload, f.len, &m))
+	if (mf_wire_decode_state(f.payload, f.len, &m) || (s->ch.stream && m.n_fds))
 		r = mf_fail(-EPROTO, "the source sent a broken STATE");
+	else if (s->ch.stream)
+		r = mf_suc_tcp_state(s, m.len);
 	else
 		r = mf_state_from_memfd(f.fds[0], m.len, &s->blob);
 	mf_frame_drop(&f);
@@ -357,10 +370,16 @@ static int prepare(struct mf_successor *s)
 			r = mf_suc_map(s, &s->region[i], 0);
 	if (!r)
 		r = tell_places(s);
+	if (!r && s->ch.stream)
+		r = mf_suc_tcp_urgent(s);
 	if (!r)
 		r = hear_ready(s);
+	if (!r && s->ch.stream)
+		r = mf_suc_tcp_start_fetch(s);
 	if (!r)
 		r = mf_suc_start_guard(s);
+	if (!r && s->ch.stream)
+		mf_store(&s->sh->t_quiesce_ns, mf_now_ns()); /* else the source does */
 	if (!r)
 		r = mf_channel_send_empty(&s->ch, MF_MSG_QUIESCE);
 	if (!r)
@@ -389,6 +408,8 @@ MF_API int mf_successor_fd(struct mf_successor *s, const char *name)
 {
 	int fd = mf_fd_list_take(&s->fds, name);
 
+	if (fd < 0 && mf_address_is_tcp(s->address))
+		return mf_fail(-ENOENT, "descriptors do not travel over tcp: open %s anew", name);
 	return fd < 0 ? mf_fail(-ENOENT, "no descriptor called %s came along", name) : fd;
 }
 
@@ -411,8 +432,12 @@ static void ring(int bell)
 static int refused(struct mf_successor *s)
 {
 	struct mf_frame f;
-	int r = mf_channel_get(&s->ch, &f, 0);
+	int r;
 
+	if (s->ch.stream)
+		return give_up(s, mf_fail(-EOWNERDEAD, "the connection to the source was lost at "
+						       "the moment of the commit"));
+	r = mf_channel_get(&s->ch, &f, 0);
 	/* the source says why in its ABORT, if it could */
 	mf_frame_drop(&f);
 	s->step = MF_SUC_FAILED;
@@ -474,6 +499,11 @@ MF_API int mf_successor_commit(struct mf_successor *s)
 			mf_arriving_add(s->sh, &(struct mf_msg_region){
 							.addr = s->region[i].addr,
 							.len = s->region[i].w.len });
+	r = s->ch.stream ? mf_suc_tcp_ask_commit(s) : 0;
+	if (r) {
+		mf_arriving_del(s->sh);
+		return give_up(s, r);
+	}
 	if (!mf_cas32(&s->sh->word, MF_WORD_OPEN, MF_WORD_COMMITTED)) {
 		mf_arriving_del(s->sh);
 		return refused(s);
@@ -481,7 +511,10 @@ MF_API int mf_successor_commit(struct mf_successor *s)
 	s->step = MF_SUC_COMMITTED;
 	mf_store(&s->sh->t_commit_ns, mf_now_ns());
 	ring(s->ferry_bell);
-	mf_channel_send_empty(&s->ch, MF_MSG_COMMITTED); /* it only wakes the source */
+	if (s->ch.stream)
+		mf_suc_tcp_let_go(s);
+	else
+		mf_channel_send_empty(&s->ch, MF_MSG_COMMITTED); /* it only wakes the source */
 	take_listener(s);
 	mf_suc_start_sampler(s);
 	return 0;
@@ -575,6 +608,7 @@ static void undo(struct mf_successor *s)
 		mf_channel_abort(&s->ch, -ECANCELED, "the successor gave up");
 	}
 	mf_suc_stop_guard(s);
+	mf_suc_tcp_stop_fetch(s);
 	mf_suc_unmap_all(s);
 	if (s->ferry_bell >= 0)
 		ring(s->ferry_bell); /* it looks at the word, and goes */
@@ -585,6 +619,7 @@ static void finish(struct mf_successor *s)
 	mf_suc_stop_sampler(s);
 	mf_successor_wait(s, -1);
 	mf_arriving_del(s->sh);
+	mf_suc_tcp_stop_fetch(s);
 	/* it may still be busy with huge pages, and is let */
 	mf_retire(s->guard, s->guard_mem, s->guard_bytes, s->sh);
 	s->guard = NULL;
@@ -611,6 +646,7 @@ MF_API void mf_successor_free(struct mf_successor *s)
 			     s->epfd }, sizeof(fds));
 	mf_close_all(fds, ARRAY_SIZE(fds));
 	mf_channel_fini(&s->ch);
+	mf_channel_fini(&s->urgent);
 	mf_fd_list_free(&s->fds);
 	if (s->blob)
 		mf_sys_munmap((void *)s->blob, s->blob_len);

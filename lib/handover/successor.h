@@ -56,6 +56,13 @@ struct mf_successor {
 	u64 guard_seen_ns;	/* when, */
 	u64 guard_silent_ns;	/* and for how long it has been the same */
 
+	/* over TCP: the second connection, and the task that does what a ferry does */
+	struct mf_channel urgent;
+	struct mf_task *fetch;
+	struct mf_fetch *fetch_mem;
+	u64 fetch_bytes;
+	u64 fetch_zeros, fetch_zeros_len;
+
 	pthread_t sampler;
 	bool sampling;
 };
@@ -70,6 +77,15 @@ int mf_suc_start_guard(struct mf_successor *s);
 void mf_suc_stop_guard(struct mf_successor *s);
 /* Is the guard alive? If it died while it is still needed, start another one. */
 int mf_suc_mind_guard(struct mf_successor *s);
+
+/* successor_tcp.c */
+int mf_suc_tcp_connect(struct mf_successor *s, const char *address);
+int mf_suc_tcp_urgent(struct mf_successor *s);
+int mf_suc_tcp_start_fetch(struct mf_successor *s);
+void mf_suc_tcp_stop_fetch(struct mf_successor *s);
+int mf_suc_tcp_state(struct mf_successor *s, u64 len);
+int mf_suc_tcp_ask_commit(struct mf_successor *s);
+void mf_suc_tcp_let_go(struct mf_successor *s);
 
 /* sampler.c */
 void mf_suc_start_sampler(struct mf_successor *s);
