@@ -152,9 +152,23 @@ static void look_at_phase(struct mf_drain *d)
 
 enum { AT_UFFD, AT_BELL, AT_PEER, AT_MAX };
 
+/* Through the shared page, so that what we have read does not die with us. */
+static long read_inbox(struct mf_drain *d, struct mf_event *ev)
+{
+	long n, i;
+
+	for (i = 0; i < MF_INBOX; i++)
+		d->sh->inbox[i][0] = 0; /* no such event */
+	mf_store(&d->sh->inbox_open, 1);
+	n = mf_event_read_raw(d->uffd, d->sh->inbox, MF_INBOX);
+	for (i = 0; i < n; i++)
+		mf_event_from_words(d->sh->inbox[i], &ev[i]);
+	return n;
+}
+
 static void serve_uffd(struct mf_drain *d)
 {
-	struct mf_event ev[MF_UFFD_BATCH];
+	struct mf_event ev[MF_INBOX];
 	long n, i;
 
 	/*
@@ -163,10 +177,11 @@ static void serve_uffd(struct mf_drain *d)
 	 */
 	mf_store(&d->wanted, 1);
 	mf_gate_lock(&d->gate);
-	n = mf_event_read(d->uffd, ev, MF_UFFD_BATCH);
+	n = read_inbox(d, ev);
 	for (i = 0; i < n; i++)
 		if (ev[i].kind != MF_EVENT_FAULT)
 			mf_drain_event(d, &ev[i]);
+	mf_store(&d->sh->inbox_open, 0);
 	mf_gate_unlock(&d->gate);
 	mf_store(&d->wanted, 0);
 	for (i = 0; i < n; i++)

@@ -12,6 +12,7 @@
 #endif
 
 #define PM_POPULATED (((u64)1 << 63) | ((u64)1 << 62))
+#define LINGER_NS MF_NSEC_PER_SEC
 #define COLLAPSE_PAUSE_NS ((s64)500 * MF_NSEC_PER_USEC)
 
 /* ----------------------------------------------------------------- notices */
@@ -82,13 +83,53 @@ static void say_refused(const struct mf_guard *g)
 	say(g, &l);
 }
 
-static void __attribute__((noreturn)) leave(struct mf_guard *g)
+static void __attribute__((noreturn)) end_main(struct mf_guard *g)
+{
+	mf_sys_pidfd_send_signal(g->main_pidfd, 9);
+	mf_sys_exit_group(1);
+}
+
+/*
+ * A thread that was on its way into madvise() or mremap() when its range was let go may
+ * come to wait for its event only now, and nobody else reads it any more: look out for
+ * such a one, for much longer than it can take. The ferry is gone.
+ */
+static void __attribute__((noreturn)) linger(struct mf_guard *g, bool is_lost)
+{
+	struct pollfd p[2] = { { .fd = g->uffd, .events = POLLIN },
+			       { .fd = g->main_pidfd, .events = POLLIN } };
+	u64 end = mf_now_ns() + LINGER_NS, now;
+	bool unable = false;
+
+	for (;;) {
+		unable = !mf_guard_read_events(g);
+		if (is_lost)
+			mf_add(&g->sh->pages_poisoned, mf_guard_poison_moved(g, &unable));
+		if (unable)
+			end_main(g);
+		mf_guard_release(g);
+		now = mf_now_ns();
+		if (now >= end || p[1].revents)
+			mf_sys_exit_group(0);
+		p[0].revents = 0;
+		mf_sys_ppoll(p, 2, (s64)(end - now));
+	}
+}
+
+static void await_ferry(const struct mf_guard *g)
+{
+	struct pollfd p = { .fd = g->ferry_pidfd, .events = POLLIN };
+
+	mf_sys_ppoll(&p, 1, (s64)MF_NSEC_PER_SEC);
+}
+
+static void tell_done(const struct mf_guard *g)
 {
 	u64 one = 1;
 
+	mf_sys_futex_wake(&g->sh->phase, 1 << 30);
 	mf_sys_write(g->ferry_bell, &one, sizeof(one));
 	mf_sys_write(g->done, &one, sizeof(one));
-	mf_sys_exit_group(0);
 }
 
 /*
@@ -123,6 +164,7 @@ static void collapse_region(struct mf_guard *g, const struct mf_guard_region *r)
 		if (mf_sys_madvise((void *)at, MF_PMD_SIZE, MADV_COLLAPSE) == -EINVAL)
 			return; /* before 6.1, or not ours any more */
 		mf_add(&g->sh->pages_huge, MF_PMD_SIZE / MF_PAGE_SIZE);
+		mf_guard_read_events(g);
 		if (mf_sys_ppoll(&p, 1, COLLAPSE_PAUSE_NS) != 0)
 			return;
 	}
@@ -130,27 +172,19 @@ static void collapse_region(struct mf_guard *g, const struct mf_guard_region *r)
 
 static void finish(struct mf_guard *g)
 {
-	u64 one = 1;
 	u32 i;
 
 	mf_guard_release(g);
 	mf_store(&g->sh->phase, MF_PHASE_RELEASED);
-	mf_sys_futex_wake(&g->sh->phase, 1 << 30);
-	mf_sys_write(g->ferry_bell, &one, sizeof(one));
-	mf_sys_write(g->done, &one, sizeof(one));
+	tell_done(g);
+	await_ferry(g);
 	for (i = 0; i < g->n_regions; i++)
 		if (g->region[i].thp)
 			collapse_region(g, &g->region[i]);
-	mf_sys_exit_group(0);
+	linger(g, false);
 }
 
 /* ------------------------------------------------------------------- lost */
-
-static void __attribute__((noreturn)) end_main(struct mf_guard *g)
-{
-	mf_sys_pidfd_send_signal(g->main_pidfd, 9);
-	mf_sys_exit_group(1);
-}
 
 /*
  * The other side is gone. Nobody may read zeros where there was data: everything that
@@ -159,13 +193,16 @@ static void __attribute__((noreturn)) end_main(struct mf_guard *g)
  */
 static void lost(struct mf_guard *g, bool silent)
 {
-	bool unable = false;
+	bool unable;
 	u64 pages;
 
 	mf_sys_pidfd_send_signal(g->ferry_pidfd, 9 /* SIGKILL: it must not wake up later */);
 	/* not committed yet: then it shall not be, and the source keeps what it has */
 	mf_cas32(&g->sh->word, MF_WORD_OPEN, MF_WORD_CANCELLED);
-	mf_guard_read_events(g);
+	/* until it is dead it may still read and note */
+	await_ferry(g);
+	unable = !mf_guard_take_inbox(g);
+	unable = !mf_guard_read_events(g) || unable;
 	pages = mf_guard_poison_all(g, &unable);
 	mf_add(&g->sh->pages_poisoned, pages);
 	say_lost(g, silent, pages, unable);
@@ -174,8 +211,8 @@ static void lost(struct mf_guard *g, bool silent)
 	/* only now: if we are killed in the midst of this, another guard does it again */
 	mf_store(&g->sh->phase, MF_PHASE_LOST);
 	mf_guard_release(g);
-	mf_sys_futex_wake(&g->sh->phase, 1 << 30);
-	leave(g);
+	tell_done(g);
+	linger(g, true);
 }
 
 /* ----------------------------------------------------------------- refused */
@@ -188,14 +225,6 @@ static u64 page_size_at(const struct mf_guard *g, u64 addr)
 		if (addr - g->region[i].addr < g->region[i].len)
 			return g->region[i].page_size;
 	return MF_PAGE_SIZE;
-}
-
-static void wake_all(const struct mf_guard *g)
-{
-	u32 i;
-
-	for (i = 0; i < g->n_regions; i++)
-		mf_op_wake(g->uffd, g->region[i].addr, g->region[i].len);
 }
 
 static void refuse_fault(struct mf_guard *g, u64 addr, bool *said)
@@ -221,17 +250,16 @@ static void refuse_fault(struct mf_guard *g, u64 addr, bool *said)
 static void __attribute__((noreturn)) refused(struct mf_guard *g)
 {
 	struct mf_event ev[MF_UFFD_BATCH];
-	struct pollfd p[2] = { { .fd = g->ferry_pidfd, .events = POLLIN },
+	struct pollfd p[2] = { { .fd = g->uffd, .events = POLLIN },
 			       { .fd = g->main_pidfd, .events = POLLIN } };
 	bool said = false;
 	long n, i;
 
 	/* messages that the ferry has read died with it: ask again */
 	mf_sys_pidfd_send_signal(g->ferry_pidfd, 9);
-	mf_sys_ppoll(p, 1, (s64)MF_NSEC_PER_SEC);
+	await_ferry(g);
 	mf_guard_read_events(g);
-	wake_all(g);
-	p[0].fd = g->uffd;
+	mf_guard_wake_all(g);
 	for (;;) {
 		p[0].revents = p[1].revents = 0;
 		mf_sys_ppoll(p, ARRAY_SIZE(p), (s64)(g->stall_ns / 8));

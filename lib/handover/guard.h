@@ -36,6 +36,8 @@ struct mf_guard {
 	u64 stall_ns;	  /* no heartbeat for so long: the ferry is lost */
 	u32 beat;	  /* counts the guard's rounds: a stopped guard is noticed */
 	u32 poisoned;	  /* anything at all is */
+	u32 n_poisoned;	  /* of the moved ranges */
+	u32 n_released;	  /* of regions and moved ranges */
 	u32 n_regions;
 	struct mf_guard_region *region;
 	u64 map[512];
@@ -44,15 +46,28 @@ struct mf_guard {
 int mf_guard_main(void *guard);
 
 /* in guard_range.c */
-/* Read and forget all waiting messages: threads in madvise() or mremap() go on. */
-void mf_guard_read_events(const struct mf_guard *g);
-/* Unregister all ranges, which wakes everybody, and let forks see them again. */
+/*
+ * Read all waiting messages: threads in madvise() or mremap() go on. Faults are forgotten,
+ * ranges that were moved are noted. False: they are too many. Only when the ferry is gone.
+ */
+bool mf_guard_read_events(struct mf_guard *g);
+/*
+ * Unregister all ranges, which wakes everybody, and let forks see them again; when called
+ * again, those that were noted since.
+ */
 void mf_guard_release(struct mf_guard *g);
 /*
  * Poison what is missing in a range, in all ranges. Returns how many pages it were;
  * *ret_unable is set if some could not be.
  */
 u64 mf_guard_poison(struct mf_guard *g, u64 at, u64 len, u64 page_size, bool *ret_unable);
+/*
+ * Learn of ranges that the successor moved with mremap() and that the ferry, now dead, had
+ * read of but not noted. False: there are too many.
+ */
+bool mf_guard_take_inbox(struct mf_guard *g);
+void mf_guard_wake_all(const struct mf_guard *g);
+u64 mf_guard_poison_moved(struct mf_guard *g, bool *ret_unable);
 u64 mf_guard_poison_all(struct mf_guard *g, bool *ret_unable);
 
 #endif /* MF_HANDOVER_GUARD_H */

@@ -18,19 +18,6 @@
 #define TRIES 2000
 #define NAP_NS ((s64)MF_NSEC_PER_MSEC)
 
-void mf_guard_read_events(const struct mf_guard *g)
-{
-	struct mf_event ev[MF_UFFD_BATCH];
-	long n, i;
-
-	do {
-		n = mf_event_read(g->uffd, ev, MF_UFFD_BATCH);
-		for (i = 0; i < n; i++)
-			if (ev[i].kind == MF_EVENT_FORK && ev[i].fd >= 0)
-				mf_sys_close(ev[i].fd);
-	} while (n > 0);
-}
-
 /* --------------------------------------------------------------- releasing */
 
 static u64 smaller(u64 len, u64 page_size)
@@ -177,16 +164,83 @@ void mf_guard_release(struct mf_guard *g)
 {
 	struct growth grown = { .n = 0 };
 	struct mf_shared_remap r;
-	u32 i, n = n_ranges(g);
+	u32 i;
 
+	if (g->n_released == n_ranges(g))
+		return;
 	find_growth(g, &grown);
-	for (i = 0; i < n; i++) {
-		r = range_at(g, i);
-		let_go(g, &r, i < g->n_regions ? g->region[i].poisoned : g->poisoned);
+	for (; g->n_released < n_ranges(g); g->n_released++) {
+		r = range_at(g, g->n_released);
+		let_go(g, &r, g->n_released < g->n_regions
+				      ? g->region[g->n_released].poisoned
+				      : g->poisoned);
 	}
 	for (i = 0; i < grown.n; i++)
 		let_go(g, &grown.piece[i], g->poisoned);
-	mf_guard_read_events(g); /* whoever still waits in madvise() or mremap() */
+}
+
+void mf_guard_wake_all(const struct mf_guard *g)
+{
+	struct mf_shared_remap r;
+	u32 i, n = n_ranges(g);
+
+	for (i = 0; i < n; i++) {
+		r = range_at(g, i);
+		mf_op_wake(g->uffd, r.addr, r.len);
+	}
+}
+
+/* ------------------------------------------------------------------- inbox */
+
+static bool note_remap(struct mf_guard *g, const struct mf_event *ev)
+{
+	struct mf_shared *sh = g->sh;
+	struct mf_shared_remap r = { .page_size = MF_PAGE_SIZE }, near;
+	u32 i, n = n_ranges(g);
+
+	if (sh->n_remaps >= MF_REMAPS)
+		return false;
+	for (i = 0; i < n; i++) {
+		near = range_at(g, i);
+		if (ev->addr - near.addr < near.len)
+			r = near;
+	}
+	r.addr = ev->to;
+	r.len = ev->len;
+	sh->remap[sh->n_remaps] = r;
+	mf_store(&sh->n_remaps, sh->n_remaps + 1);
+	return true;
+}
+
+bool mf_guard_read_events(struct mf_guard *g)
+{
+	struct mf_event ev[MF_UFFD_BATCH];
+	bool ok = true;
+	long n, i;
+
+	do {
+		n = mf_event_read(g->uffd, ev, MF_UFFD_BATCH);
+		for (i = 0; i < n; i++) {
+			if (ev[i].kind == MF_EVENT_REMAP)
+				ok = note_remap(g, &ev[i]) && ok;
+			else if (ev[i].kind == MF_EVENT_FORK && ev[i].fd >= 0)
+				mf_sys_close(ev[i].fd);
+		}
+	} while (n > 0);
+	return ok;
+}
+
+bool mf_guard_take_inbox(struct mf_guard *g)
+{
+	struct mf_event ev;
+	u32 i;
+
+	for (i = 0; i < MF_INBOX && mf_load(&g->sh->inbox_open); i++) {
+		mf_event_from_words(g->sh->inbox[i], &ev);
+		if (ev.kind == MF_EVENT_REMAP && !note_remap(g, &ev))
+			return false;
+	}
+	return true;
 }
 
 /* --------------------------------------------------------------- poisoning */
@@ -195,7 +249,7 @@ void mf_guard_release(struct mf_guard *g)
  * Poison what is missing in [at, at + len). The kernel refuses with EAGAIN while a thread
  * is inside madvise() or mremap(), which waits for its event to be read: read, try again.
  */
-static u64 poison(const struct mf_guard *g, u64 at, u64 len, u64 page_size, bool *ret_unable)
+static u64 poison(struct mf_guard *g, u64 at, u64 len, u64 page_size, bool *ret_unable)
 {
 	u64 done, end = at + len, step = len, pages = 0;
 	u32 tries = 0;
@@ -218,7 +272,7 @@ static u64 poison(const struct mf_guard *g, u64 at, u64 len, u64 page_size, bool
 			*ret_unable = *ret_unable || r == -EINVAL;
 			break;
 		} else {
-			mf_guard_read_events(g);
+			*ret_unable = !mf_guard_read_events(g) || *ret_unable;
 			mf_sys_ppoll(NULL, 0, NAP_NS);
 			tries++;
 		}
@@ -260,11 +314,25 @@ u64 mf_guard_poison(struct mf_guard *g, u64 at, u64 len, u64 page_size, bool *re
 	return pages;
 }
 
+u64 mf_guard_poison_moved(struct mf_guard *g, bool *ret_unable)
+{
+	const struct mf_shared *sh = g->sh;
+	u64 pages = 0;
+
+	/* more may be told of meanwhile */
+	for (; g->n_poisoned < mf_min(mf_load(&sh->n_remaps), MF_REMAPS); g->n_poisoned++) {
+		const struct mf_shared_remap *r = &sh->remap[g->n_poisoned];
+
+		pages += mf_guard_poison(g, r->addr, r->len, r->page_size, ret_unable);
+	}
+	g->poisoned = g->poisoned || pages;
+	return pages;
+}
+
 u64 mf_guard_poison_all(struct mf_guard *g, bool *ret_unable)
 {
-	struct mf_shared *sh = g->sh;
-	u32 i, n = (u32)mf_min(mf_load(&sh->n_remaps), MF_REMAPS);
 	u64 pages = 0, here;
+	u32 i;
 
 	for (i = 0; i < g->n_regions; i++) {
 		struct mf_guard_region *r = &g->region[i];
@@ -275,11 +343,8 @@ u64 mf_guard_poison_all(struct mf_guard *g, bool *ret_unable)
 		 * zero then: a region with poison in it stays the parent's.
 		 */
 		r->poisoned = here > 0;
+		g->poisoned = g->poisoned || here;
 		pages += here;
 	}
-	for (i = 0; i < n; i++)
-		pages += mf_guard_poison(g, sh->remap[i].addr, sh->remap[i].len,
-					 sh->remap[i].page_size, ret_unable);
-	g->poisoned = pages > 0;
-	return pages;
+	return pages + mf_guard_poison_moved(g, ret_unable);
 }

@@ -44,6 +44,7 @@ enum mf_fatal {
 	MF_FATAL_PAGE = 2,   /* a page could be neither brought nor poisoned */
 };
 
+#define MF_INBOX 16
 #define MF_HINTS 64
 #define MF_REMAPS 256
 
@@ -95,6 +96,14 @@ struct mf_shared {
 	u32 hint_tail;
 	u32 fatal;    /* enum mf_fatal: why the ferry had to end the successor */
 	u32 n_remaps; /* ranges that were mremap()ed under way, for the guard */
+	/*
+	 * The ferry reads userfaultfd messages straight into here. The kernel lets a thread
+	 * of the successor go on when its mremap() has been read, so a ferry that dies right
+	 * then must leave behind where to: the guard looks, if inbox_open is set.
+	 */
+	u32 inbox_open;
+	u32 unused;
+	u64 inbox[MF_INBOX][4]; /* struct uffd_msg */
 	struct mf_shared_range hint[MF_HINTS];
 	struct mf_shared_remap remap[MF_REMAPS];
 

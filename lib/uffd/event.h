@@ -40,6 +40,32 @@ static inline void mf_event_from_msg(const struct uffd_msg *msg, struct mf_event
 	}
 }
 
+/* Raw messages into @msg: how many, or -errno; never 0. */
+static inline long mf_event_read_raw(int uffd, void *msg, size_t max)
+{
+	long n = mf_sys_read(uffd, msg, max * sizeof(struct uffd_msg));
+
+	if (n < 0)
+		return n;
+	n /= (long)sizeof(struct uffd_msg);
+	return n ? n : -EAGAIN;
+}
+
+/* From memory that others can write to: looked at once. */
+static inline void mf_event_from_words(const u64 *words, struct mf_event *ev)
+{
+	union {
+		u64 word[4];
+		struct uffd_msg msg;
+	} local;
+	size_t i;
+
+	_Static_assert(sizeof(local.msg) == sizeof(local.word), "a message is four words");
+	for (i = 0; i < 4; i++)
+		local.word[i] = mf_load(&words[i]);
+	mf_event_from_msg(&local.msg, ev);
+}
+
 /* As mf_uffd_read(): the number of events, or -EAGAIN and friends; 0 is not returned. */
 static inline long mf_event_read(int uffd, struct mf_event *ev, size_t max)
 {
@@ -48,12 +74,7 @@ static inline long mf_event_read(int uffd, struct mf_event *ev, size_t max)
 
 	if (max > MF_UFFD_BATCH)
 		max = MF_UFFD_BATCH;
-	n = mf_sys_read(uffd, msg, max * sizeof(msg[0]));
-	if (n < 0)
-		return n;
-	n /= (long)sizeof(msg[0]);
-	if (n == 0)
-		return -EAGAIN;
+	n = mf_event_read_raw(uffd, msg, max);
 	for (i = 0; i < n; i++)
 		mf_event_from_msg(&msg[i], &ev[i]);
 	return n;
