@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -280,9 +281,21 @@ static void *map_region(const struct rig_plan *plan)
 	return p;
 }
 
+static int declare(struct rig *rig, struct mf_source *src)
+{
+	const struct rig_plan *plan = &rig->plan;
+	void *p = map_region(plan);
+
+	if (!p)
+		return -ENOMEM;
+	rig_fill(plan->base, plan->bytes, plan->seed);
+	return mf_source_region(src, "arena", p, plan->bytes, 0);
+}
+
 static int open_source(struct source_ctx *c)
 {
 	const struct rig_plan *plan = &c->rig->plan;
+	const struct rig_hooks *h = plan->hooks;
 	struct mf_source_opts o = {
 		.size = sizeof(o),
 		.app = "rig",
@@ -292,14 +305,15 @@ static int open_source(struct source_ctx *c)
 		.resume = on_resume,
 		.arg = c,
 	};
-	void *p = map_region(plan);
-	int r = p ? mf_source_new(&o, &c->src) : -ENOMEM;
+	int r = mf_source_new(&o, &c->src);
 
-	if (r)
-		return r;
-	rig_fill(plan->base, plan->bytes, plan->seed);
-	r = mf_source_region(c->src, "arena", p, plan->bytes, 0);
-	return r ? r : mf_source_listen(c->src, c->rig->path);
+	if (!r)
+		r = (h && h->declare ? h->declare : declare)(c->rig, c->src);
+	if (!r)
+		r = mf_source_listen(c->src, c->rig->path);
+	if (!r && h && h->listening)
+		h->listening(c->rig, c->src);
+	return r;
 }
 
 /* After an attempt that failed everything must be as it was. */
@@ -535,6 +549,70 @@ static u32 settled_fds(u32 expect)
 	return n;
 }
 
+int rig_say(struct rig *rig, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(rig->suc.error, sizeof(rig->suc.error), fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+int rig_take(struct rig *rig, struct mf_successor *s)
+{
+	const void *blob;
+	size_t len;
+	int r = mf_successor_state(s, &blob, &len);
+
+	if (!r) {
+		publish_guard(rig, s);
+		r = mf_successor_commit(s);
+	}
+	if (r)
+		note(&rig->suc, r);
+	else
+		mf_store(&rig->suc.committed, 1);
+	return r;
+}
+
+int rig_range_right(struct rig *rig, u64 base, size_t len)
+{
+	struct rig_count c = { .right = 0 };
+
+	rig_check(base, len, rig->plan.seed, &c);
+	if (c.right == len / PAGE)
+		return 0;
+	return rig_say(rig, "%#llx + %zu KiB: %llu right, %llu zero, %llu wrong, %llu poisoned",
+		       (unsigned long long)base, len >> 10, (unsigned long long)c.right,
+		       (unsigned long long)c.zero, (unsigned long long)c.wrong,
+		       (unsigned long long)c.poisoned);
+}
+
+int rig_all_right(struct rig *rig, struct mf_successor *s, u64 base, size_t len)
+{
+	int r = mf_successor_wait(s, 20000);
+
+	return r ? rig_say(rig, "wait: %s", mf_error()) : rig_range_right(rig, base, len);
+}
+
+static void try_to_succeed(struct rig *rig, struct mf_successor *s)
+{
+	const struct rig_hooks *h = rig->plan.hooks;
+	int r;
+
+	if (h && h->successor) {
+		r = h->successor(rig, s);
+		rig->suc.result = r;
+		return;
+	}
+	r = until_commit(rig, s);
+	if (r)
+		note(&rig->suc, r);
+	else
+		serve_taken(rig, s);
+}
+
 static void successor_main(struct rig *rig)
 {
 	struct mf_successor_opts o = {
@@ -548,13 +626,13 @@ static void successor_main(struct rig *rig)
 	int r;
 
 	rig->suc.fds_before = rig_count_fds();
+	if (rig->plan.hooks && rig->plan.hooks->before_attach)
+		rig->plan.hooks->before_attach(rig, &o);
 	r = mf_successor_attach(rig->path, &o, &s);
-	if (!r)
-		r = until_commit(rig, s);
 	if (r)
 		note(&rig->suc, r);
 	else
-		serve_taken(rig, s);
+		try_to_succeed(rig, s);
 	mf_successor_free(s);
 	close(mf_inherited_listener(rig->path)); /* came along; there is no next source here */
 	rig->suc.fds_after = settled_fds(rig->suc.fds_before);

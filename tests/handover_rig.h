@@ -38,12 +38,24 @@ enum rig_step {
 #define RIG_SRC_STAYS (1u << 2) /* the source waits for the drain and checks for leaks */
 #define RIG_SLOW (1u << 3)     /* the successor's own waits last 20 seconds */
 
+struct rig;
+
+/* What a test does differently; any may be NULL. Each runs in the process that it names. */
+struct rig_hooks {
+	int (*declare)(struct rig *rig, struct mf_source *src); /* instead of one region */
+	void (*listening)(struct rig *rig, struct mf_source *src);
+	void (*before_attach)(struct rig *rig, struct mf_successor_opts *opts);
+	/* after the attach: what the successor does. 0 is good; else see rig_say() */
+	int (*successor)(struct rig *rig, struct mf_successor *s);
+};
+
 struct rig_plan {
 	size_t bytes;
 	u32 timeout_ms;
 	u32 flags;
 	u64 seed;
 	u64 base; /* 0: RIG_BASE */
+	const struct rig_hooks *hooks;
 };
 
 #define RIG_BASE 0x200000000000ull
@@ -89,6 +101,15 @@ struct rig {
 
 struct rig *rig_new(const struct rig_plan *plan);
 void rig_free(struct rig *rig);
+
+/* For hooks: write down what went wrong; returns -1. */
+int rig_say(struct rig *rig, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* In a successor: fetch the state and commit. 0 or -errno, written down. */
+int rig_take(struct rig *rig, struct mf_successor *s);
+/* Wait for the drain, then every page of the range must be right. 0 or -1. */
+int rig_all_right(struct rig *rig, struct mf_successor *s, u64 base, size_t len);
+/* The range as it is now: 0 if every page is right, else -1. */
+int rig_range_right(struct rig *rig, u64 base, size_t len);
 
 void rig_fill(u64 base, size_t len, u64 seed);
 bool rig_is_hole(u64 addr, u64 seed);
