@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "handover/session.h"
 
+#define ABORT_MS 100
 #define LISTENER_NAME ".listener" /* the memferry socket itself: the successor goes on with it */
 
 static int call(int (*fn)(void *), void *arg, const char *what)
@@ -85,14 +86,24 @@ static int send_state(struct mf_session *ss, const struct mf_state *st)
 
 /* ----------------------------------------------------------------- verdict */
 
+/* Why, it says in its ABORT, which follows at once if it can still talk. */
+static int cancelled(struct mf_session *ss)
+{
+	struct mf_frame f;
+	int r = mf_channel_get(&ss->ch, &f, ABORT_MS);
+
+	mf_frame_drop(&f);
+	if (r < 0 && r != -ETIMEDOUT && r != -EOWNERDEAD)
+		return mf_fail_in(-ECANCELED, "cancelled");
+	return mf_fail(-ECANCELED, "the successor cancelled the hand-over");
+}
+
 /* We give up, unless the successor was faster: 1 then. */
 static int give_up(struct mf_session *ss, int err)
 {
 	if (mf_cas32(&ss->sh->word, MF_WORD_OPEN, MF_WORD_ABORTED))
 		return err;
-	return mf_load(&ss->sh->word) == MF_WORD_COMMITTED
-		       ? 1
-		       : mf_fail(-ECANCELED, "the successor cancelled the hand-over");
+	return mf_load(&ss->sh->word) == MF_WORD_COMMITTED ? 1 : cancelled(ss);
 }
 
 enum { AT_SOCK, AT_PEER, AT_FERRY, AT_MAX };
@@ -110,6 +121,9 @@ static int look(struct mf_session *ss, const struct pollfd *p)
 		if (!r && ss->ch.stream && f.type == MF_MSG_COMMIT)
 			mf_session_tcp_commit(ss);
 		mf_frame_drop(&f);
+		if (r && r != -ETIMEDOUT && r != -EOWNERDEAD &&
+		    mf_load(&ss->sh->word) == MF_WORD_CANCELLED)
+			return r; /* its words */
 		if (r && r != -ETIMEDOUT)
 			return give_up(ss, r);
 	}
@@ -136,7 +150,7 @@ static int wait_verdict(struct mf_session *ss)
 		if (word == MF_WORD_COMMITTED)
 			return 1;
 		if (word != MF_WORD_OPEN)
-			return mf_fail(-ECANCELED, "the successor cancelled the hand-over");
+			return cancelled(ss);
 		now = mf_now_ns();
 		if (now >= end)
 			return give_up(ss, mf_fail(-ETIMEDOUT,

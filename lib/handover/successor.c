@@ -28,7 +28,7 @@ static int check_opts(struct mf_successor *s)
 	if (!o->app || !*o->app || strlen(o->app) >= MF_WIRE_NAME_MAX)
 		return mf_fail(-EINVAL, "mf_successor_attach: app is a name of 1 to %d characters",
 			       MF_WIRE_NAME_MAX - 1);
-	if (o->flags & ~MF_SUCCESSOR_USER_MODE_ONLY)
+	if (o->flags & ~(MF_SUCCESSOR_USER_MODE_ONLY | MF_SUCCESSOR_ORDINARY_PRIORITY))
 		return mf_fail(-EINVAL, "mf_successor_attach: unknown flags %#x", o->flags);
 	if (o->placement > MF_PLACE_SLEEP || o->sample_hz > 1000000)
 		return mf_fail(-EINVAL, "mf_successor_attach: placement or sample_hz out of range");
@@ -180,6 +180,8 @@ static int attach(struct mf_successor *s, const char *address)
 	if (!r)
 		r = open_kernel_objects(s);
 	if (!r)
+		r = mf_suc_open_fds(s);
+	if (!r)
 		r = say_hello(s);
 	if (!r)
 		r = hear_welcome(s);
@@ -222,7 +224,7 @@ MF_API int mf_successor_attach(const char *address, const struct mf_successor_op
 	if (!s)
 		return mf_fail(-ENOMEM, "no memory for a successor");
 	s->ch.sock = s->urgent.sock = s->peer_pidfd = s->sh_fd = s->uffd = -1;
-	s->ferry_bell = s->guard_bell = -1;
+	s->ferry_bell = s->guard_bell = s->receiver_bell = -1;
 	s->done = s->ferry_pidfd = s->pagemap = s->maps = s->self_pidfd = s->epfd = -1;
 	s->address = strdup(address);
 	r = mf_opts_copy(&s->opts, sizeof(s->opts), opts, "mf_successor_attach");
@@ -266,8 +268,10 @@ MF_API int mf_successor_map(struct mf_successor *s, const char *name, unsigned i
 	if (s->region[i].addr)
 		return mf_fail(-EALREADY, "region %s is mapped already", name);
 	r = mf_suc_map(s, &s->region[i], flags);
-	if (r)
+	if (r) {
+		snprintf(s->why, sizeof(s->why), "%s", mf_error());
 		return r;
+	}
 	*ret_addr = (void *)s->region[i].addr;
 	*ret_len = s->region[i].w.len;
 	return 0;
@@ -605,7 +609,7 @@ static void undo(struct mf_successor *s)
 {
 	if (s->sh && s->step != MF_SUC_FAILED) {
 		mf_cas32(&s->sh->word, MF_WORD_OPEN, MF_WORD_CANCELLED);
-		mf_channel_abort(&s->ch, -ECANCELED, "the successor gave up");
+		mf_channel_abort(&s->ch, -ECANCELED, *s->why ? s->why : "the successor gave up");
 	}
 	mf_suc_stop_guard(s);
 	mf_suc_tcp_stop_fetch(s);
@@ -629,7 +633,7 @@ static void finish(struct mf_successor *s)
 
 MF_API void mf_successor_free(struct mf_successor *s)
 {
-	int fds[11];
+	int fds[12];
 	u32 i;
 
 	if (!s)
@@ -643,7 +647,7 @@ MF_API void mf_successor_free(struct mf_successor *s)
 			mf_sys_close(s->region[i].fd);
 	memcpy(fds, (int[]){ s->peer_pidfd, s->sh_fd, s->uffd, s->ferry_bell, s->guard_bell,
 			     s->done, s->ferry_pidfd, s->pagemap, s->maps, s->self_pidfd,
-			     s->epfd }, sizeof(fds));
+			     s->epfd, s->receiver_bell }, sizeof(fds));
 	mf_close_all(fds, ARRAY_SIZE(fds));
 	mf_channel_fini(&s->ch);
 	mf_channel_fini(&s->urgent);

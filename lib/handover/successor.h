@@ -58,10 +58,13 @@ struct mf_successor {
 
 	/* over TCP: the second connection, and the task that does what a ferry does */
 	struct mf_channel urgent;
+	int receiver_bell;
 	struct mf_task *fetch;
 	struct mf_fetch *fetch_mem;
 	u64 fetch_bytes;
 	u64 fetch_zeros, fetch_zeros_len;
+
+	char why[MF_WIRE_TEXT_MAX]; /* a region could not be mapped: the source shall hear it */
 
 	pthread_t sampler;
 	bool sampling;
@@ -73,6 +76,8 @@ int mf_suc_unlock(struct mf_successor *s); /* give all regions their protection 
 void mf_suc_unmap_all(struct mf_successor *s);
 
 /* successor_guard.c */
+/* What /proc has to give, and our own pidfd. */
+int mf_suc_open_fds(struct mf_successor *s);
 int mf_suc_start_guard(struct mf_successor *s);
 void mf_suc_stop_guard(struct mf_successor *s);
 /* Is the guard alive? If it died while it is still needed, start another one. */

@@ -25,7 +25,7 @@ static int open_proc(const char *path, int *ret_fd)
 	return 0;
 }
 
-static int open_fds(struct mf_successor *s)
+int mf_suc_open_fds(struct mf_successor *s)
 {
 	long fd;
 	int r;
@@ -35,9 +35,6 @@ static int open_fds(struct mf_successor *s)
 		r = open_proc("/proc/self/maps", &s->maps);
 	if (r)
 		return r;
-	/* a second guard, after the application has closed what is not its own */
-	if (!mf_fd_is(s->uffd, "[userfaultfd]"))
-		return mf_fail(-EBADF, "the application has closed descriptors of memferry");
 	if (s->self_pidfd < 0) {
 		fd = mf_sys_pidfd_open(getpid());
 		if (fd < 0)
@@ -104,7 +101,10 @@ int mf_suc_start_guard(struct mf_successor *s)
 	struct mf_task_opts opts = { .size = sizeof(opts), .name = "mf-guard" };
 	int keep[9], r;
 
-	r = open_fds(s);
+	r = mf_suc_open_fds(s);
+	/* a second guard, after the application has closed what is not its own */
+	if (!r && !mf_fd_is(s->uffd, "[userfaultfd]"))
+		r = mf_fail(-EBADF, "the application has closed descriptors of memferry");
 	if (!r && !s->guard_mem)
 		r = fill(s);
 	if (r)
