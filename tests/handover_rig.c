@@ -162,10 +162,11 @@ u32 rig_count_fds(void)
 	DIR *d = opendir("/proc/self/fd");
 	u32 n = 0;
 
-	while (d && readdir(d))
+	if (!d)
+		return 0; /* a test that hides /proc */
+	while (readdir(d))
 		n++;
-	if (d)
-		closedir(d);
+	closedir(d);
 	return n - 3; /* ".", "..", and the directory itself */
 }
 
@@ -300,6 +301,7 @@ static int open_source(struct source_ctx *c)
 		.size = sizeof(o),
 		.app = "rig",
 		.timeout_ms = plan->timeout_ms,
+		.flags = plan->source_flags,
 		.quiesce = on_quiesce,
 		.save = on_save,
 		.resume = on_resume,
@@ -325,6 +327,8 @@ static void resumed(struct source_ctx *c)
 	side->fds_after = rig_count_fds();
 	side->count = (struct rig_count){ .right = 0 };
 	rig_check(c->rig->plan.base, c->rig->plan.bytes, c->rig->plan.seed, &side->count);
+	if (c->rig->plan.hooks && c->rig->plan.hooks->resumed)
+		c->rig->plan.hooks->resumed(c->rig, c->src);
 	__atomic_add_fetch(&side->resumed, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -601,7 +605,7 @@ static void try_to_succeed(struct rig *rig, struct mf_successor *s)
 	const struct rig_hooks *h = rig->plan.hooks;
 	int r;
 
-	if (h && h->successor) {
+	if (h && h->successor && !(rig->plan.flags & RIG_NO_HOOKS)) {
 		r = h->successor(rig, s);
 		rig->suc.result = r;
 		return;
@@ -626,7 +630,8 @@ static void successor_main(struct rig *rig)
 	int r;
 
 	rig->suc.fds_before = rig_count_fds();
-	if (rig->plan.hooks && rig->plan.hooks->before_attach)
+	if (rig->plan.hooks && rig->plan.hooks->before_attach &&
+	    !(rig->plan.flags & RIG_NO_HOOKS))
 		rig->plan.hooks->before_attach(rig, &o);
 	r = mf_successor_attach(rig->path, &o, &s);
 	if (r)

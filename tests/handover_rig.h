@@ -44,6 +44,7 @@ struct rig;
 struct rig_hooks {
 	int (*declare)(struct rig *rig, struct mf_source *src); /* instead of one region */
 	void (*listening)(struct rig *rig, struct mf_source *src);
+	void (*resumed)(struct rig *rig, struct mf_source *src);
 	void (*before_attach)(struct rig *rig, struct mf_successor_opts *opts);
 	/* after the attach: what the successor does. 0 is good; else see rig_say() */
 	int (*successor)(struct rig *rig, struct mf_successor *s);
@@ -56,7 +57,11 @@ struct rig_plan {
 	u64 seed;
 	u64 base; /* 0: RIG_BASE */
 	const struct rig_hooks *hooks;
+	u32 source_flags; /* MF_SOURCE_* */
 };
+
+/* A bare successor for rig_take_over(): hooks of its side are left out. */
+#define RIG_NO_HOOKS (1u << 4)
 
 #define RIG_BASE 0x200000000000ull
 
