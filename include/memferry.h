@@ -381,6 +381,8 @@ struct mf_successor;
  * with EFAULT, so the application must touch what it passes to the kernel first.
  */
 #define MF_SUCCESSOR_USER_MODE_ONLY (1u << 0)
+/* As MF_SOURCE_ORDINARY_PRIORITY, for the fault thread that works here when it is over TCP. */
+#define MF_SUCCESSOR_ORDINARY_PRIORITY (1u << 1)
 
 struct mf_successor_opts {
 	size_t size;

@@ -153,7 +153,7 @@ static void look_at_phase(struct mf_drain *d)
 enum { AT_UFFD, AT_BELL, AT_PEER, AT_MAX };
 
 /* Through the shared page, so that what we have read does not die with us. */
-static long read_inbox(struct mf_drain *d, struct mf_event *ev)
+long mf_drain_inbox(struct mf_drain *d, struct mf_event *ev)
 {
 	long n, i;
 
@@ -177,7 +177,7 @@ static void serve_uffd(struct mf_drain *d)
 	 */
 	mf_store(&d->wanted, 1);
 	mf_gate_lock(&d->gate);
-	n = read_inbox(d, ev);
+	n = mf_drain_inbox(d, ev);
 	for (i = 0; i < n; i++)
 		if (ev[i].kind != MF_EVENT_FAULT)
 			mf_drain_event(d, &ev[i]);
@@ -232,7 +232,7 @@ int mf_drain_main(void *drain)
 
 	mf_drain_cpu_init(d);
 	start_drainer(d);
-	mf_drain_cpu_priority(d);
+	mf_drain_go_first(d->ordinary);
 	for (;;) {
 		p[AT_UFFD].revents = p[AT_BELL].revents = p[AT_PEER].revents = 0;
 		wait_for_work(d, p);

@@ -114,8 +114,11 @@ u64 mf_drain_bytes(const struct mf_drain_region *region, u32 n_regions);
 void mf_drain_layout(struct mf_drain *d, const struct mf_drain_region *region,
 		     u32 n_regions);
 
-/* in drain_fault.c: what the pilot does with messages */
 struct mf_event;
+/* in drain.c: up to MF_INBOX messages; clear sh->inbox_open when they were dealt with */
+long mf_drain_inbox(struct mf_drain *d, struct mf_event *ev);
+
+/* in drain_fault.c: what the pilot does with messages */
 const struct mf_seg *mf_drain_seg(const struct mf_drain *d, u64 dst);
 void mf_drain_event(struct mf_drain *d, const struct mf_event *ev);
 void mf_drain_fault(struct mf_drain *d, const struct mf_event *ev);
@@ -142,7 +145,9 @@ void mf_drain_drop(const struct mf_drain_region *r, u64 start, u64 len);
 
 /* in drain_cpu.c: where the pilot runs */
 void mf_drain_cpu_init(struct mf_drain *d);
-void mf_drain_cpu_priority(const struct mf_drain *d);
+/* This thread sits on CPU @at (-1: anywhere) and would rather on @cpu. Where it is then. */
+s32 mf_cpu_sit(const u8 *allowed, s32 at, s32 cpu);
+void mf_drain_go_first(bool ordinary);
 void mf_drain_cpu_follow(struct mf_drain *d, u32 tid);
 void mf_drain_cpu_avoid(struct mf_drain *d);
 

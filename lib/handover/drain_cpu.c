@@ -13,7 +13,7 @@
 
 #include "base/faultpath.h"
 
-#define FOLLOW_EVERY_NS (MF_NSEC_PER_MSEC)
+#define FOLLOW_EVERY_NS (250 * MF_NSEC_PER_USEC)
 #define SCHED_FIFO_POLICY 1 /* sched(7) */
 #define STAT_CPU_FIELD 39 /* proc(5), /proc/PID/stat: processor */
 
@@ -39,11 +39,11 @@ void mf_drain_cpu_init(struct mf_drain *d)
  * it sleeps between faults, and runs only while a thread waits for it. Who may not have that
  * (no CAP_SYS_NICE, no RLIMIT_RTPRIO) does without.
  */
-void mf_drain_cpu_priority(const struct mf_drain *d)
+void mf_drain_go_first(bool ordinary)
 {
 	int priority = 1;
 
-	if (!d->ordinary)
+	if (!ordinary)
 		mf_sys(__NR_sched_setscheduler, 0, SCHED_FIFO_POLICY, &priority, 0, 0);
 }
 
@@ -104,22 +104,25 @@ static s32 cpu_of(u32 tid)
 	return n > 0 ? parse_cpu(text, n) : -1;
 }
 
+s32 mf_cpu_sit(const u8 *allowed, s32 at, s32 cpu)
+{
+	u8 mask[MF_CPU_MASK_BYTES] = { 0 };
+
+	if (cpu == at || !mask_has(allowed, cpu))
+		return at;
+	mask_set(mask, cpu);
+	return mf_sys_sched_setaffinity(0, sizeof(mask), mask) == 0 ? cpu : at;
+}
+
 /* After a fault of thread @tid was served: be there for its next one. */
 void mf_drain_cpu_follow(struct mf_drain *d, u32 tid)
 {
-	u8 mask[MF_CPU_MASK_BYTES] = { 0 };
 	u64 now = mf_now_ns();
-	s32 cpu;
 
 	if (d->placement != MF_PLACE_SAME || now - d->cpu_checked_ns < FOLLOW_EVERY_NS)
 		return;
 	d->cpu_checked_ns = now;
-	cpu = cpu_of(tid);
-	if (cpu == d->cpu || !mask_has(d->cpus, cpu))
-		return;
-	mask_set(mask, cpu);
-	if (mf_sys_sched_setaffinity(0, sizeof(mask), mask) == 0)
-		mf_store(&d->cpu, cpu);
+	mf_store(&d->cpu, mf_cpu_sit(d->cpus, d->cpu, cpu_of(tid)));
 }
 
 /* The drainer's side of it. */

@@ -128,6 +128,9 @@ static void fill(struct mf_session *ss)
 	d->mem = ss->mem;
 	d->main_pidfd = ss->self_pidfd;
 	d->bell = ss->bell;
+	d->placement = ss->src->opts.placement ? ss->src->opts.placement : MF_PLACE_SAME;
+	ss->sh->placement = d->placement;
+	d->ordinary = !!(ss->src->opts.flags & MF_SOURCE_ORDINARY_PRIORITY);
 	d->epoch = ss->epoch;
 	d->stall_ns = ss->src->opts.timeout_ms * MF_NSEC_PER_MSEC;
 	d->urgent_rx.sock = ss->urgent.sock;

@@ -12,6 +12,8 @@
 #include "handover/successor.h"
 #include "handover/tcp_fetch.h"
 
+#define RECEIVER_STACK (64 * MF_KIB)
+
 /* -------------------------------------------------------------- connecting */
 
 int mf_suc_tcp_connect(struct mf_successor *s, const char *address)
@@ -119,7 +121,8 @@ static int lay_out(struct mf_successor *s, const struct moving *list)
 		wire[i] = list[i].wire;
 	}
 	if (!r) {
-		s->fetch_bytes = mf_fetch_bytes(region, s->n_regions, s->n_regions);
+		s->fetch_bytes =
+			mf_fetch_bytes(region, s->n_regions, s->n_regions) + RECEIVER_STACK;
 		r = map_private(s->fetch_bytes, PROT_READ | PROT_WRITE, &addr);
 	}
 	if (!r) {
@@ -141,7 +144,12 @@ static void fill(struct mf_successor *s)
 	d->peer_pidfd = s->self_pidfd;
 	d->zeros = s->fetch_zeros;
 	d->pagemap = d->mem = -1;
+	d->ordinary = !!(s->opts.flags & MF_SUCCESSOR_ORDINARY_PRIORITY);
+	d->placement = s->opts.placement == MF_PLACE_AUTO ? MF_PLACE_SAME : s->opts.placement;
+	s->sh->placement = d->placement;
 	f->bell = s->ferry_bell;
+	f->receiver_bell = s->receiver_bell;
+	f->receiver_stack_top = (u8 *)f + s->fetch_bytes;
 	f->guard_bell = s->guard_bell;
 	f->epoch = s->ch.epoch;
 	f->stall_ns = s->opts.timeout_ms * MF_NSEC_PER_MSEC;
@@ -170,9 +178,13 @@ static int prepare_memory(struct mf_successor *s)
 int mf_suc_tcp_start_fetch(struct mf_successor *s)
 {
 	struct mf_task_opts opts = { .size = sizeof(opts), .name = "mf-fetch" };
-	int keep[6], r;
+	int keep[7], r;
 	long fd;
 
+	fd = mf_sys_eventfd(0, 02000000 | 04000 /* EFD_CLOEXEC | EFD_NONBLOCK */);
+	if (fd < 0)
+		return mf_fail((int)fd, "eventfd: %s", mf_errno_text((int)fd));
+	s->receiver_bell = (int)fd;
 	fd = mf_sys_pidfd_open(getpid());
 	if (fd < 0)
 		return mf_fail((int)fd, "pidfd_open: %s", mf_errno_text((int)fd));
@@ -187,6 +199,7 @@ int mf_suc_tcp_start_fetch(struct mf_successor *s)
 	keep[3] = s->guard_bell;
 	keep[4] = s->ch.sock;
 	keep[5] = s->urgent.sock;
+	keep[6] = s->receiver_bell;
 	opts.keep_fds = keep;
 	opts.n_keep_fds = ARRAY_SIZE(keep);
 	r = mf_task_start(mf_fetch_main, s->fetch_mem, &opts, &s->fetch);

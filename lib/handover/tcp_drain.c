@@ -7,9 +7,11 @@
 #include "base/gate.h"
 #include "base/mem.h"
 #include "ferry/clone.h"
+#include "memferry.h"
 
 #include "base/faultpath.h"
 
+#define FOLLOW_EVERY_NS (MF_NSEC_PER_MSEC)
 #define BEAT_NS ((s64)50 * MF_NSEC_PER_MSEC)
 #define PM_POPULATED (((u64)1 << 63) | ((u64)1 << 62))
 #define RX_URGENT (16 * MF_KIB)
@@ -57,7 +59,7 @@ static void measure(const struct mf_tcp_region *region, u32 n, struct sizes *s)
 	s->rx_urgent = take(&at, RX_URGENT);
 	s->rx_bulk = take(&at, RX_ACKS);
 	at = mf_align_up(at, MF_PAGE_SIZE);
-	s->page_buf = take(&at, s->largest);
+	s->page_buf = take(&at, mf_max(s->largest, MF_TCP_ANSWER));
 	s->hidden_buf = take(&at, s->largest);
 	s->total = mf_align_up(at, MF_PAGE_SIZE);
 }
@@ -141,7 +143,8 @@ void mf_tcp_leave(struct mf_tcp_drain *d, int status)
 /* What the answer to a request says about a page. */
 enum copied { COPIED_GONE, COPIED_DATA, COPIED_ZERO, COPIED_POISON };
 
-static enum copied copy_out(struct mf_tcp_drain *d, const struct mf_tcp_region *r, u64 src)
+static enum copied copy_out(struct mf_tcp_drain *d, const struct mf_tcp_region *r, u64 src,
+			    u8 *to)
 {
 	u64 entry = PM_POPULATED;
 
@@ -150,20 +153,21 @@ static enum copied copy_out(struct mf_tcp_drain *d, const struct mf_tcp_region *
 	if (!(entry & PM_POPULATED))
 		return COPIED_ZERO;
 	if (r->readable)
-		mf_mem_copy(d->page_buf, (const void *)src, r->page_size);
-	else if (!mf_tcp_read_hidden(d, src, d->page_buf, r->page_size))
+		mf_mem_copy(to, (const void *)src, r->page_size);
+	else if (!mf_tcp_read_hidden(d, src, to, r->page_size))
 		return COPIED_POISON;
-	return mf_tcp_is_zero(d->page_buf, r->page_size) ? COPIED_ZERO : COPIED_DATA;
+	return mf_tcp_is_zero(to, r->page_size) ? COPIED_ZERO : COPIED_DATA;
 }
 
-static enum copied copy_page(struct mf_tcp_drain *d, const struct mf_tcp_region *r, u64 offset)
+static enum copied copy_page(struct mf_tcp_drain *d, const struct mf_tcp_region *r, u64 offset,
+			     u8 *to)
 {
 	u64 page = r->first_page + offset / MF_PAGE_SIZE, i;
 	enum copied c = COPIED_GONE;
 
 	mf_gate_lock(&d->gate);
 	if (!mf_bit(d->acked, page))
-		c = copy_out(d, r, r->src + offset);
+		c = copy_out(d, r, r->src + offset, to);
 	mf_gate_unlock(&d->gate);
 	for (i = 0; i < r->page_size / MF_PAGE_SIZE; i++)
 		mf_bit_set(d->answered, page + i);
@@ -184,33 +188,39 @@ static void push_all(struct mf_tcp_drain *d, struct iovec *iov, u32 n)
 	}
 }
 
-static void answer(struct mf_tcp_drain *d, u32 region, u64 offset)
+static void send_answer(struct mf_tcp_drain *d, enum copied c, struct mf_msg_page *m)
+{
+	struct mf_wire_header h = { .version = MF_WIRE_VERSION_MAX, .epoch = d->epoch };
+	u64 *counter = c == COPIED_DATA	  ? &d->sh->pages_copy
+		       : c == COPIED_ZERO ? &d->sh->pages_zero
+					  : &d->sh->pages_poisoned;
+	u8 head[MF_PAGE_HEAD];
+	struct iovec iov[2] = { { head, sizeof(head) }, { d->page_buf, m->len } };
+
+	m->flags = MF_WIRE_PAGE_URGENT;
+	if (c == COPIED_DATA)
+		m->crc = mf_crc32c(0, d->page_buf, m->len);
+	else
+		m->flags |= c == COPIED_ZERO ? MF_WIRE_PAGE_ZERO : MF_WIRE_PAGE_POISON;
+	mf_add(counter, m->len / MF_PAGE_SIZE);
+	h.seq = d->urgent_seq++;
+	mf_wire_encode_page(head, sizeof(head), &h, m);
+	push_all(d, iov, c == COPIED_DATA ? 2 : 1);
+}
+
+/* One frame about the pages from @offset on that are of one kind. Returns their length. */
+static u64 answer(struct mf_tcp_drain *d, u32 region, u64 offset, u64 end)
 {
 	const struct mf_tcp_region *r = &d->region[region];
-	enum copied c = copy_page(d, r, offset);
-	struct mf_wire_header h = { .version = MF_WIRE_VERSION_MAX, .epoch = d->epoch };
-	struct mf_msg_page m = {
-		.region = region,
-		.flags = MF_WIRE_PAGE_URGENT,
-		.offset = offset,
-		.len = r->page_size,
-	};
-	u8 head[MF_PAGE_HEAD];
-	struct iovec iov[2] = { { head, sizeof(head) }, { d->page_buf, r->page_size } };
+	enum copied c = copy_page(d, r, offset, d->page_buf);
+	struct mf_msg_page m = { .region = region, .offset = offset, .len = r->page_size };
 
-	if (c == COPIED_GONE)
-		return; /* it has arrived by the other connection meanwhile */
-	if (c == COPIED_DATA) {
-		m.crc = mf_crc32c(0, d->page_buf, r->page_size);
-		mf_add(&d->sh->pages_copy, r->page_size / MF_PAGE_SIZE);
-	} else {
-		m.flags |= c == COPIED_ZERO ? MF_WIRE_PAGE_ZERO : MF_WIRE_PAGE_POISON;
-		mf_add(c == COPIED_ZERO ? &d->sh->pages_zero : &d->sh->pages_poisoned,
-		       r->page_size / MF_PAGE_SIZE);
-	}
-	h.seq = d->urgent_seq++;
-	mf_wire_encode_page(head, sizeof(head), &h, &m);
-	push_all(d, iov, c == COPIED_DATA ? 2 : 1);
+	while (offset + m.len < end && m.len + r->page_size <= MF_TCP_ANSWER &&
+	       copy_page(d, r, offset + m.len, d->page_buf + m.len) == c)
+		m.len += r->page_size;
+	if (c != COPIED_GONE) /* else it has arrived by the other connection meanwhile */
+		send_answer(d, c, &m);
+	return m.len;
 }
 
 /* ---------------------------------------------------------------- requests */
@@ -223,14 +233,32 @@ static void on_request(struct mf_tcp_drain *d, const struct mf_msg_page_req *q)
 	if (!r)
 		mf_tcp_leave(d, 3);
 	mf_add(&d->sh->faults, 1);
-	for (at = q->offset; at < q->offset + q->len; at += r->page_size)
-		answer(d, q->region, at);
+	for (at = q->offset; at < q->offset + q->len;)
+		at += answer(d, q->region, at, q->offset + q->len);
 	__atomic_store_n(&d->last_request_ns, start, __ATOMIC_RELAXED);
 	if (d->hot.head - mf_load(&d->hot.tail) < MF_TCP_HOT) {
 		d->hot.page[d->hot.head % MF_TCP_HOT] = r->first_page + q->offset / MF_PAGE_SIZE;
 		mf_store(&d->hot.head, d->hot.head + 1);
 	}
 	mf_hist_add(&d->sh->serve, mf_now_ns() - start);
+}
+
+/*
+ * Be where the requests come in: the processor that handles their packets has them in its
+ * cache, and wakes nobody on another one.
+ */
+static void follow_packets(struct mf_tcp_drain *d)
+{
+	u64 now = mf_now_ns();
+	u32 len = sizeof(s32);
+	s32 cpu = -1;
+
+	if (d->placement != MF_PLACE_SAME || now - d->cpu_checked_ns < FOLLOW_EVERY_NS)
+		return;
+	d->cpu_checked_ns = now;
+	if (mf_sys(__NR_getsockopt, d->urgent_rx.sock, SOL_SOCKET, SO_INCOMING_CPU, &cpu,
+		   &len) == 0)
+		d->cpu = mf_cpu_sit(d->cpus, d->cpu, cpu);
 }
 
 /* False: the successor has closed this connection. */
@@ -248,6 +276,7 @@ static bool serve_urgent(struct mf_tcp_drain *d)
 			mf_tcp_leave(d, 3);
 		on_request(d, &q);
 		mf_rx_next(&d->urgent_rx, &h);
+		follow_packets(d);
 	}
 	if (r < 0)
 		mf_tcp_leave(d, 3);
@@ -294,7 +323,10 @@ int mf_tcp_drain_main(void *drain)
 	bool main_gone;
 	u64 count;
 
+	d->cpu = -1;
+	mf_sys(__NR_sched_getaffinity, 0, sizeof(d->cpus), d->cpus, 0, 0);
 	start_streamer(d);
+	mf_drain_go_first(d->ordinary);
 	for (;;) {
 		p[AT_URGENT].revents = p[AT_BELL].revents = p[AT_MAIN].revents = 0;
 		mf_sys_ppoll(p, AT_MAX, BEAT_NS);

@@ -19,6 +19,7 @@
 #include "handover/tcp_stream.h"
 
 #define MF_TCP_HOT 1024	 /* power of two */
+#define MF_TCP_ANSWER (64 * MF_KIB)
 #define MF_TCP_WISHES 64 /* power of two */
 #define MF_TCP_NONE (~(u64)0)
 
@@ -47,6 +48,8 @@ struct mf_tcp_drain {
 	int bell;	/* eventfd: the word has changed */
 	u64 epoch;
 	u64 stall_ns; /* without a sign of the peer for so long: it is lost */
+	u32 placement; /* MF_PLACE_* */
+	u32 ordinary; /* the pilot does without a real-time priority */
 	u32 word_seen;
 	u32 kick; /* futex for the streamer */
 	u32 gate;
@@ -63,7 +66,10 @@ struct mf_tcp_drain {
 	/* pilot */
 	struct mf_rx urgent_rx;
 	u64 urgent_seq;
-	u8 *page_buf; /* as large as the largest page */
+	u8 cpus[MF_CPU_MASK_BYTES]; /* allowed to us at start */
+	s32 cpu;		    /* where the pilot is pinned; -1: nowhere */
+	u64 cpu_checked_ns;
+	u8 *page_buf; /* an answer: as large as the largest page, or MF_TCP_ANSWER */
 	struct mf_tcp_hot hot;
 
 	/* streamer */

@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The fetcher's loop and its side towards the source. */
+/* The fetcher's pilot: faults, the urgent connection, and watching over both threads. */
 #include "handover/tcp_fetch.h"
 
 #include <asm/errno.h>
 
-#include "base/sys.h"
+#include "ferry/clone.h"
 
 #include "base/faultpath.h"
 
 #define BEAT_NS ((s64)50 * MF_NSEC_PER_MSEC)
 #define PAGE_ROOM (MF_WIRE_HEADER_BYTES + MF_WIRE_MAX_PAGE)
 #define TX_ROOM (64 * MF_KIB)
-/* Acknowledged at the latest; until then one frame says it of as much as lies together. */
-#define ACK_BYTES (256 * MF_KIB)
-#define ACK_FRAMES 64
-#define LATE_STEP 4096
 
 /* ------------------------------------------------------------------ tables */
 
@@ -90,66 +86,6 @@ void mf_fetch_layout(struct mf_fetch *f, const struct mf_drain_region *region, u
 	f->urgent_tx = (struct mf_tx){ .buf = (void *)((u64)f + s.urgent_tx), .room = TX_ROOM };
 }
 
-/* -------------------------------------------------------- acknowledgements */
-
-void mf_fetch_ack(struct mf_fetch *f, u32 wire, u64 offset, u64 len)
-{
-	struct mf_fetch_ack *last = &f->ack[(f->ack_head - 1) % MF_FETCH_ACKS];
-
-	if (f->word_seen != MF_WORD_COMMITTED)
-		return; /* ack_late() makes up for it */
-	f->ack_bytes += len;
-	if (f->ack_head != f->ack_tail && last->region == wire &&
-	    last->offset + last->len == offset) {
-		last->len += len;
-		return;
-	}
-	f->ack[f->ack_head++ % MF_FETCH_ACKS] = (struct mf_fetch_ack){ wire, offset, len };
-}
-
-/* From the commit on the bulk connection is ours to send on. */
-static void send_acks(struct mf_fetch *f)
-{
-	struct mf_wire_header h;
-	size_t size;
-	u8 *at;
-
-	while (f->ack_tail != f->ack_head && mf_tx_room(&f->bulk_tx)) {
-		const struct mf_fetch_ack *a = &f->ack[f->ack_tail++ % MF_FETCH_ACKS];
-		struct mf_msg_ack m = { .region = a->region, .offset = a->offset, .len = a->len };
-
-		at = mf_tx_at(&f->bulk_tx, &h, &size);
-		mf_tx_put(&f->bulk_tx, mf_wire_encode_ack(at, size, &h, &m));
-	}
-	if (f->ack_tail == f->ack_head)
-		f->ack_bytes = 0;
-}
-
-/* What came before the commit, a piece at a time. Twice does no harm. */
-static void ack_late(struct mf_fetch *f)
-{
-	const struct mf_drain_region *r;
-	u64 n;
-
-	for (n = 0; n < LATE_STEP && f->late_region < f->d->n_regions && mf_fetch_ack_room(f); n++) {
-		r = &f->d->region[f->late_region];
-		if (f->late_src >= r->len) {
-			f->late_region++;
-			f->late_src = 0;
-			continue;
-		}
-		if (mf_fetch_bit(f->got, mf_fetch_unit(r, r->src + f->late_src)))
-			mf_fetch_ack(f, f->wire[f->late_region], f->late_src, r->page_size);
-		f->late_src += r->page_size;
-	}
-}
-
-static bool all_acked(const struct mf_fetch *f)
-{
-	return f->ack_head == f->ack_tail && mf_tx_empty(&f->bulk_tx) &&
-	       f->late_region == f->d->n_regions;
-}
-
 /* --------------------------------------------------------------- receiving */
 
 void mf_fetch_fail(struct mf_fetch *f, enum mf_fetch_why why)
@@ -163,26 +99,26 @@ static void on_frame(struct mf_fetch *f, struct mf_rx *rx, const struct mf_wire_
 		     const u8 *payload)
 {
 	if (h->type == MF_MSG_PAGE)
-		mf_fetch_page(f, h, payload);
+		mf_fetch_page(f, rx, h, payload);
 	else if (h->type == MF_MSG_DRAINED && rx == &f->bulk_rx)
-		f->drained = true;
+		mf_store(&f->drained, 1);
 	else
 		mf_fetch_fail(f, MF_WHY_NONSENSE);
 }
 
-static void receive(struct mf_fetch *f, struct mf_rx *rx)
+void mf_fetch_input(struct mf_fetch *f, struct mf_rx *rx)
 {
 	struct mf_wire_header h;
 	const u8 *payload;
 	long r = mf_rx_fill(rx);
 
-	if (r == -EPIPE && !f->complete)
+	if (r == -EPIPE && !mf_load(&f->complete))
 		mf_fetch_fail(f, MF_WHY_CLOSED);
 	if (r == -EPIPE)
-		rx->sock = -1;
+		rx->sock = -1; /* the source goes first: it knows that all is here */
 	if (r)
 		return;
-	f->last_sign_ns = mf_now_ns();
+	mf_store(&f->last_sign_ns, mf_now_ns());
 	while ((r = mf_rx_frame(rx, &h, &payload)) == 1) {
 		on_frame(f, rx, &h, payload);
 		mf_rx_next(rx, &h);
@@ -193,9 +129,20 @@ static void receive(struct mf_fetch *f, struct mf_rx *rx)
 
 /* -------------------------------------------------------------------- loop */
 
-static bool committed(const struct mf_fetch *f)
+static void ring(int bell)
 {
-	return f->word_seen == MF_WORD_COMMITTED;
+	u64 one = 1;
+
+	mf_sys_write(bell, &one, sizeof(one));
+}
+
+static void start_receiver(struct mf_fetch *f)
+{
+	const unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
+				    CLONE_THREAD | CLONE_SYSVSEM;
+
+	if (mf_clone(flags, f->receiver_stack_top, mf_fetch_receiver_main, f) < 0)
+		mf_sys_exit_group(1);
 }
 
 static void look_at_word(struct mf_fetch *f)
@@ -204,25 +151,13 @@ static void look_at_word(struct mf_fetch *f)
 
 	if (word == f->word_seen)
 		return;
-	f->word_seen = word;
 	if (word != MF_WORD_COMMITTED)
 		mf_sys_exit_group(0);
+	mf_store(&f->last_sign_ns, mf_now_ns());
 	mf_cas32(&f->sh->phase, MF_PHASE_PREPARE, MF_PHASE_DRAIN);
-	f->last_sign_ns = mf_now_ns();
-}
-
-static void look_for_the_end(struct mf_fetch *f)
-{
-	u64 one = 1;
-
-	if (mf_load(&f->sh->phase) >= MF_PHASE_RELEASED)
-		mf_sys_exit_group(0); /* closes both connections: the answer to DRAINED */
-	if (f->complete || !f->drained || f->bytes_got < f->bytes_total || !all_acked(f))
-		return;
-	f->complete = true;
-	mf_store(&f->sh->t_drained_ns, mf_now_ns());
-	mf_cas32(&f->sh->phase, MF_PHASE_DRAIN, MF_PHASE_DRAINED);
-	mf_sys_write(f->guard_bell, &one, sizeof(one));
+	mf_store(&f->word_seen, word);
+	mf_store(&f->kick, 1);
+	mf_sys_futex_wake(&f->kick, 1);
 }
 
 /*
@@ -231,47 +166,45 @@ static void look_for_the_end(struct mf_fetch *f)
  */
 static void look_for_silence(struct mf_fetch *f)
 {
-	bool waiting = !f->complete && (committed(f) || f->n_waiting);
-	u64 now = mf_now_ns(), pause = now - f->last_loop_ns;
+	bool committed = f->word_seen == MF_WORD_COMMITTED;
+	bool waiting = !mf_load(&f->complete) && (committed || f->n_waiting);
+	u64 now = mf_now_ns(), last = mf_load(&f->last_sign_ns), pause = now - f->last_loop_ns;
 
 	f->last_loop_ns = now;
 	if (!waiting || pause > f->stall_ns / 2)
-		f->last_sign_ns = now;
-	else if (now > f->last_sign_ns && now - f->last_sign_ns > f->stall_ns)
+		mf_store(&f->last_sign_ns, now);
+	else if (now > last && now - last > f->stall_ns)
 		mf_fetch_fail(f, MF_WHY_SILENT);
 }
 
-static void send_all(struct mf_fetch *f, bool idle)
+static void push_urgent(struct mf_fetch *f)
 {
-	u32 n;
-
-	if (committed(f)) {
-		ack_late(f);
-		n = f->ack_head - f->ack_tail;
-		if (n && (idle || n >= ACK_FRAMES || f->ack_bytes >= ACK_BYTES))
-			send_acks(f);
-		if (mf_tx_push(&f->bulk_tx) && !f->complete)
-			mf_fetch_fail(f, MF_WHY_CLOSED);
-	}
-	if (mf_tx_push(&f->urgent_tx) && !f->complete)
+	if (mf_tx_push(&f->urgent_tx) && !mf_load(&f->complete))
 		mf_fetch_fail(f, MF_WHY_CLOSED);
 }
 
-enum { AT_UFFD, AT_URGENT, AT_BULK, AT_BELL, AT_MAIN, AT_MAX };
+enum { AT_UFFD, AT_URGENT, AT_BELL, AT_MAIN, AT_MAX };
 
 static void await(struct mf_fetch *f, struct pollfd *p)
 {
-	short in = mf_fetch_ack_room(f) ? POLLIN : 0;
 	u32 i;
 
 	p[AT_URGENT].fd = f->urgent_rx.sock;
-	p[AT_URGENT].events = (short)(in | (mf_tx_empty(&f->urgent_tx) ? 0 : POLLOUT));
-	p[AT_BULK].fd = committed(f) ? f->bulk_rx.sock : -1;
-	p[AT_BULK].events = (short)(in | (mf_tx_empty(&f->bulk_tx) ? 0 : POLLOUT));
+	p[AT_URGENT].events = (short)((mf_fetch_ack_room(f) ? POLLIN : 0) |
+				      (mf_tx_empty(&f->urgent_tx) ? 0 : POLLOUT));
 	for (i = 0; i < AT_MAX; i++)
 		p[i].revents = 0;
-	mf_sys_ppoll(p, AT_MAX,
-		     committed(f) && f->late_region < f->d->n_regions ? 0 : BEAT_NS);
+	mf_sys_ppoll(p, AT_MAX, BEAT_NS);
+}
+
+static void on_bell(struct mf_fetch *f)
+{
+	u64 count;
+
+	mf_sys_read(f->bell, &count, sizeof(count));
+	ring(f->receiver_bell); /* it may be about hints */
+	if (mf_load(&f->sh->phase) >= MF_PHASE_RELEASED)
+		mf_sys_exit_group(0); /* closes both connections: the answer to DRAINED */
 }
 
 int mf_fetch_main(void *fetch)
@@ -282,28 +215,29 @@ int mf_fetch_main(void *fetch)
 		[AT_BELL] = { .fd = f->bell, .events = POLLIN },
 		[AT_MAIN] = { .fd = f->d->peer_pidfd, .events = POLLIN },
 	};
-	u64 count;
 
 	f->last_loop_ns = mf_now_ns();
+	mf_drain_cpu_init(f->d);
+	start_receiver(f);
+	mf_drain_go_first(f->d->ordinary);
 	for (;;) {
 		await(f, p);
 		mf_add(&f->sh->beat, 1);
 		if (p[AT_MAIN].revents)
 			mf_sys_exit_group(0);
-		if (p[AT_BELL].revents)
-			mf_sys_read(f->bell, &count, sizeof(count));
 		look_at_word(f);
-		if (p[AT_BELL].revents && committed(f))
-			mf_fetch_hints(f);
+		if (p[AT_BELL].revents)
+			on_bell(f);
 		if (p[AT_UFFD].revents)
 			mf_fetch_read_uffd(f);
-		mf_tx_push(&f->urgent_tx);
+		push_urgent(f);
+		if (p[AT_UFFD].revents)
+			mf_drain_cpu_follow(f->d, f->last_tid);
 		if (p[AT_URGENT].revents & ~POLLOUT)
-			receive(f, &f->urgent_rx);
-		if (p[AT_BULK].revents & ~POLLOUT)
-			receive(f, &f->bulk_rx);
-		send_all(f, !(p[AT_BULK].revents & POLLIN));
-		look_for_the_end(f);
+			mf_fetch_input(f, &f->urgent_rx);
+		/* what was asked for may be the very last that was missing */
+		if ((p[AT_URGENT].revents & POLLIN) && mf_load(&f->drained))
+			ring(f->receiver_bell);
 		look_for_silence(f);
 	}
 }

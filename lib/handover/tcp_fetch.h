@@ -4,10 +4,14 @@
  * task does on one machine. It reads the userfaultfd's messages, asks for pages, receives,
  * checks, places and acknowledges them. The guard watches it as it watches a ferry.
  *
- * One thread does all, so there is no lock: a page that the application discarded cannot be
- * filled with its old contents, because whoever places has read of it before (gate_why in
- * drain.c). Where pieces lie now and what was discarded is kept in the tables of drain.h;
- * "source addresses" there are those of the regions in the source.
+ * Two threads in one task, as at the source. The *pilot* has the userfaultfd and the urgent
+ * connection: it asks and places what was asked for. The *receiver* has the bulk connection
+ * from the commit on, places what comes there, and sends the acknowledgements. Where pieces
+ * lie now and what was discarded is kept in the tables of drain.h; "source addresses" there
+ * are those of the regions in the source.
+ *
+ * Lock: gate, over the tables, the bitmaps, the queue of acknowledgements, and each placing,
+ * for the reason that drain.c tells (gate_why). Sockets are used without it.
  */
 #ifndef MF_HANDOVER_TCP_FETCH_H
 #define MF_HANDOVER_TCP_FETCH_H
@@ -37,7 +41,11 @@ struct mf_fetch {
 	struct mf_shared *sh; /* the successor's own: counters, word, phase */
 	struct mf_drain *d;   /* tables; and uffd, zeros, peer_pidfd (the main process) */
 	int bell;	      /* eventfd: word, phase or hints have changed */
+	int receiver_bell;    /* eventfd: the pilot wants the receiver to look */
 	int guard_bell;
+	u32 gate;
+	u32 wanted; /* the pilot wants the gate: the receiver stands back */
+	u32 kick;   /* futex for the receiver */
 	u64 epoch;
 	u64 stall_ns;
 	u32 why; /* enum mf_fetch_why, for messages */
@@ -51,8 +59,13 @@ struct mf_fetch {
 	u64 *asked;
 	u64 bytes_total, bytes_got;
 	u64 n_waiting; /* asked for, not come */
-	bool drained;  /* the source has sent all */
-	bool complete;
+	u32 drained;   /* receiver: the source has sent all */
+	u32 complete;  /* receiver: and all has been placed and acknowledged */
+	u64 ahead_dst; /* a fault here goes on where the last one ended */
+	u64 ahead;     /* pages that were asked for then */
+	u64 last_fault_ns;
+	u32 last_tid;
+	void *receiver_stack_top;
 
 	struct mf_rx bulk_rx, urgent_rx;
 	struct mf_tx bulk_tx, urgent_tx;
@@ -76,14 +89,24 @@ u64 mf_fetch_bytes(const struct mf_drain_region *region, u32 n_regions, u32 n_wi
 void mf_fetch_layout(struct mf_fetch *f, const struct mf_drain_region *region, u32 n_regions,
 		     const u32 *wire, u32 n_wire);
 
+/* in tcp_fetch.c */
+void __attribute__((noreturn)) mf_fetch_fail(struct mf_fetch *f, enum mf_fetch_why why);
+/* What has come on a connection, by the thread that owns it. */
+void mf_fetch_input(struct mf_fetch *f, struct mf_rx *rx);
+
+/* in tcp_receiver.c */
+int mf_fetch_receiver_main(void *fetch);
+/* To be acknowledged; under the gate. */
+void mf_fetch_ack(struct mf_fetch *f, u32 wire, u64 offset, u64 len);
+
 /* in tcp_place.c */
-/* Read the userfaultfd until nothing is waiting. */
+/* Read the userfaultfd until nothing is waiting; pilot. */
 void mf_fetch_read_uffd(struct mf_fetch *f);
+/* Ask for what the application hinted at; receiver. */
 void mf_fetch_hints(struct mf_fetch *f);
 /* A whole PAGE frame: checks it, places it, notes that it is to be acknowledged. */
-void mf_fetch_page(struct mf_fetch *f, const struct mf_wire_header *h, const u8 *payload);
-void __attribute__((noreturn)) mf_fetch_fail(struct mf_fetch *f, enum mf_fetch_why why);
-void mf_fetch_ack(struct mf_fetch *f, u32 wire, u64 offset, u64 len);
+void mf_fetch_page(struct mf_fetch *f, struct mf_rx *rx, const struct mf_wire_header *h,
+		   const u8 *payload);
 
 static inline bool mf_fetch_ack_room(const struct mf_fetch *f)
 {

@@ -18,7 +18,7 @@
  * How much goes into one frame, in pages. The successor handles a frame as a whole before
  * it looks for faults again, so frames are small while there are faults.
  */
-#define FRAME_QUIET 64
+#define FRAME_QUIET 128
 #define FRAME_BUSY 16
 #define BUSY_NS (500 * MF_NSEC_PER_USEC)
 #define IDLE_NS ((s64)100 * MF_NSEC_PER_MSEC)
