@@ -11,7 +11,8 @@
 
 #include "sys.h"
 
-#define MF_GATE_SPINS 500
+/* about as long as a small bite: to sleep and be woken costs more */
+#define MF_GATE_SPINS 1500
 
 static inline void mf_gate_lock(u32 *gate)
 {

@@ -15,7 +15,7 @@
  * for it. Larger calls are cheaper a page, so they are small only while faults come.
  */
 #define BITE_QUIET 64
-#define BITE_BUSY 16
+#define BITE_BUSY 8
 #define BUSY_NS (500 * MF_NSEC_PER_USEC)
 
 #define STAND_BACK_SPINS 2000
@@ -207,6 +207,7 @@ static void give_run(struct mf_drain *d, const struct mf_drain_region *r, u64 sr
 		wait = 0;
 		step = bite(d, r, src, mf_max(bite_limit(d, end - src), r->page_size), &wait);
 		src += step;
+		mf_drain_cpu_avoid(d);
 		drop_queued(d);
 		if (wait)
 			nap(d, wait);
@@ -341,7 +342,6 @@ static void drain_all(struct mf_drain *d)
 	u32 i;
 
 	for (i = 0; i < d->n_blocks; i++) {
-		mf_drain_cpu_avoid(d);
 		drain_hot(d);
 		drop_queued(d);
 		drain_block(d, i);
