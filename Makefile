@@ -22,6 +22,7 @@ help:
 	@echo 'make install       into PREFIX ($(PREFIX)), LIBDIR ($(LIBDIR)), below DESTDIR'
 	@echo 'make lint          clang-format, clang-tidy, cppcheck'
 	@echo 'make fuzz          libFuzzer over the wire decoder for FUZZ_SECONDS ($(FUZZ_SECONDS)) each'
+	@echo 'make tsan          the tests that have threads but no ferry tasks, under ThreadSanitizer'
 	@echo 'make clean         remove the build directories'
 
 setup:
@@ -56,7 +57,15 @@ fuzz:
 	@scripts/deps.sh build fuzz
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz.sh
 
-clean:
-	rm -rf $(BUILD) build-asan build-fuzz
+# A task shares memory with a process that ThreadSanitizer takes for another one, so only
+# tests without tasks mean anything under it.
+tsan:
+	@scripts/deps.sh build check
+	@test -f build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false
+	@ninja -C build-tsan
+	@meson test -C build-tsan --no-rebuild fail fdpass maps crc32c frame msg mover ring bench-hist
 
-.PHONY: all help setup demo check bench install lint fuzz clean
+clean:
+	rm -rf $(BUILD) build-asan build-fuzz build-tsan
+
+.PHONY: all help setup demo check bench install lint fuzz tsan clean
