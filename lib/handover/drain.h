@@ -66,6 +66,7 @@ struct mf_drain {
 	int pagemap;	 /* of the source's own space */
 	int mem;	 /* the same, as /proc/self/mem; -1: not to be had */
 	int peer_pidfd;	 /* of the successor */
+	int peer_pagemap; /* of its space */
 	int bell;	 /* eventfd: somebody wants the pilot's attention */
 	int guard_bell;	 /* eventfd: we want the guard's */
 	u64 zeros;	 /* a never written mapping, as long as the largest page */
@@ -133,6 +134,11 @@ int mf_drain_rescue(struct mf_drain *d, u64 dst, u64 src, u64 page_size, int bou
 		    u64 *ret_done);
 bool mf_drain_discarded(const struct mf_drain *d, const struct mf_drain_region *r, u64 src);
 void mf_drain_zeros(struct mf_drain *d, u64 dst, u64 page_size);
+/*
+ * What MF_EXISTS for @dst means: MF_EXISTS, or MF_NO_MEMORY, since the kernel (6.18 and
+ * before) says EEXIST for a huge page, too, when it has none left.
+ */
+int mf_drain_exists(const struct mf_drain *d, const struct mf_drain_region *r, u64 dst);
 /* 0: poisoned, or there is nothing to poison; -errno: it could not be done now. */
 long mf_drain_poison(struct mf_drain *d, u64 dst, u64 page_size);
 /* No way on: end the successor, the guard tells why (enum mf_fatal). */

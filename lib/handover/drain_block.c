@@ -112,7 +112,7 @@ static int give_once(struct mf_drain *d, const struct mf_drain_region *r, u64 ds
 		out = mf_drain_rescue(d, dst, src, r->page_size, MF_BOUNCE_DRAINER, ret_done);
 		count_given(d, &d->copier, *ret_done);
 	}
-	return out;
+	return out == MF_EXISTS ? mf_drain_exists(d, r, dst) : out;
 }
 
 /*

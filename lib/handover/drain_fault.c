@@ -178,6 +178,16 @@ long mf_drain_poison(struct mf_drain *d, u64 dst, u64 page_size)
 	return r == -EEXIST || r == -ENOENT || r == -ESRCH ? 0 : r;
 }
 
+int mf_drain_exists(const struct mf_drain *d, const struct mf_drain_region *r, u64 dst)
+{
+	u64 entry = 0;
+
+	if (!r->hugetlb)
+		return MF_EXISTS;
+	mf_sys_pread(d->peer_pagemap, &entry, sizeof(entry), dst / MF_PAGE_SIZE * 8);
+	return entry & PM_POPULATED ? MF_EXISTS : MF_NO_MEMORY;
+}
+
 int mf_drain_rescue(struct mf_drain *d, u64 dst, u64 src, u64 page_size, int bounce,
 		    u64 *ret_done)
 {
@@ -273,7 +283,7 @@ static int give_run(struct mf_drain *d, const struct mf_drain_region *r, u64 dst
 	if (*ret_done)
 		mf_add(m->give == MF_ROUTE_XMOVE ? &d->sh->pages_give : &d->sh->pages_copy,
 		       *ret_done / MF_PAGE_SIZE);
-	return out;
+	return out == MF_EXISTS ? mf_drain_exists(d, r, dst) : out;
 }
 
 static void serve_from(struct mf_drain *d, const struct mf_drain_region *r, u64 dst, u64 src,

@@ -11,6 +11,8 @@
 #include "base/fail.h"
 #include "base/sys.h"
 
+#define HUGE_SPARE 2 /* the pilot's and the drainer's */
+
 static bool read_text(const char *path, char *buf, size_t size)
 {
 	long fd = mf_sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0), n;
@@ -155,4 +157,30 @@ int mf_memory_fits(u64 need, const char *peer_cgroup)
 		return r;
 	mf_memory_cgroup(mine, sizeof(mine));
 	return fits_cgroup(need, mine, peer_cgroup);
+}
+
+static u64 huge_number(u64 page_size, const char *what)
+{
+	char path[128];
+	u64 n = 0;
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%llukB/%s",
+		 (unsigned long long)(page_size / MF_KIB), what);
+	read_number(path, &n);
+	return n;
+}
+
+int mf_huge_pages_fit(u64 page_size)
+{
+	u64 free = huge_number(page_size, "free_hugepages");
+	u64 reserved = huge_number(page_size, "resv_hugepages");
+	u64 more = huge_number(page_size, "nr_overcommit_hugepages");
+
+	more -= mf_min(more, huge_number(page_size, "surplus_hugepages"));
+	if (free + more >= reserved + HUGE_SPARE)
+		return 0;
+	return mf_fail(-ENOMEM,
+		       "no spare huge page of %llu KiB: each arrives before it is given back "
+		       "there; %d must be free and not reserved, raise vm.nr_hugepages",
+		       (unsigned long long)(page_size / MF_KIB), HUGE_SPARE);
 }

@@ -14,5 +14,10 @@ void mf_memory_cgroup(char *buf, size_t size);
  * so @peer_cgroup equal to ours always fits. -ENOMEM with the limit's name.
  */
 int mf_memory_fits(u64 need, const char *peer_cgroup);
+/*
+ * Is a huge page of that size free, one for each thread that brings some? The source's go
+ * back to the pool one by one as they arrive. -ENOMEM with a text.
+ */
+int mf_huge_pages_fit(u64 page_size);
 
 #endif /* MF_HANDOVER_LIMITS_H */

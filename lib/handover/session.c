@@ -178,13 +178,15 @@ static int take_places(struct mf_session *ss, const struct mf_msg_mapped *m)
 
 static int take_fds(struct mf_session *ss, struct mf_frame *f)
 {
-	if (f->n_fds != 3 || !mf_fd_is(f->fds[0], "[userfaultfd]") ||
-	    !mf_fd_is(f->fds[1], "[eventfd]") || !mf_fd_is(f->fds[2], "[eventfd]"))
+	if (f->n_fds != 4 || !mf_fd_is(f->fds[0], "[userfaultfd]") ||
+	    !mf_fd_is(f->fds[1], "[eventfd]") || !mf_fd_is(f->fds[2], "[eventfd]") ||
+	    !mf_fd_is(f->fds[3], "/pagemap"))
 		return mf_fail(-EPROTO, "the successor sent descriptors of the wrong kind with "
 					"MAPPED");
 	ss->uffd = f->fds[0];
 	ss->bell = f->fds[1];
 	ss->guard_bell = f->fds[2];
+	ss->peer_pagemap = f->fds[3];
 	f->n_fds = 0;
 	return 0;
 }
@@ -262,7 +264,7 @@ int mf_session_start(struct mf_source *src, int sock, struct mf_session **ret_ss
 	ss->src = src;
 	ss->urgent.sock = ss->self_pidfd = -1;
 	ss->sh_fd = ss->peer_pidfd = ss->uffd = ss->bell = ss->guard_bell = ss->pagemap =
-		ss->mem = -1;
+		ss->mem = ss->peer_pagemap = -1;
 	r = mf_channel_init(&ss->ch, sock, "the successor", (int)src->opts.timeout_ms);
 	if (!r)
 		r = know_peer(ss);
@@ -328,7 +330,7 @@ void mf_session_abort(struct mf_session *ss, int err, const char *text)
 
 void mf_session_free(struct mf_session *ss)
 {
-	int fds[8];
+	int fds[9];
 	bool gone;
 
 	if (!ss)
@@ -343,7 +345,8 @@ void mf_session_free(struct mf_session *ss)
 	mf_channel_fini(&ss->ch);
 	mf_channel_fini(&ss->urgent);
 	memcpy(fds, (int[]){ ss->sh_fd, ss->peer_pidfd, ss->uffd, ss->bell, ss->guard_bell,
-			     ss->pagemap, ss->mem, ss->self_pidfd }, sizeof(fds));
+			     ss->pagemap, ss->mem, ss->peer_pagemap,
+			     ss->self_pidfd }, sizeof(fds));
 	mf_close_all(fds, ARRAY_SIZE(fds));
 	if (!gone)
 		mf_shared_unmap(ss->sh); /* else the ferry still reads it */

@@ -59,7 +59,7 @@ struct mf_session {
 	u64 drain_bytes;
 	u8 *drainer_stack;
 	u64 zeros, bounce, zeros_len; /* bounce: twice the length */
-	int uffd, bell, guard_bell, pagemap, mem;
+	int uffd, bell, guard_bell, pagemap, mem, peer_pagemap;
 	u64 *dst; /* by region index: where it lies in the successor */
 	u32 n_mapped;
 	u32 placement;

@@ -102,6 +102,7 @@ static void fill_drain(struct mf_session *ss)
 	d->uffd = ss->uffd;
 	d->pagemap = ss->pagemap;
 	d->peer_pidfd = ss->peer_pidfd;
+	d->peer_pagemap = ss->peer_pagemap;
 	d->bell = ss->bell;
 	d->guard_bell = ss->guard_bell;
 	d->mem = ss->mem;
@@ -126,7 +127,7 @@ int mf_session_start_ferry(struct mf_session *ss)
 		.name = "mf-ferry",
 		.stack_bytes = PILOT_STACK,
 	};
-	int keep[6], r;
+	int keep[7], r;
 	long fd;
 
 	fd = mf_sys_openat(AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
@@ -147,6 +148,7 @@ int mf_session_start_ferry(struct mf_session *ss)
 	keep[3] = ss->bell;
 	keep[4] = ss->guard_bell;
 	keep[5] = ss->mem;
+	keep[6] = ss->peer_pagemap;
 	opts.keep_fds = keep;
 	opts.n_keep_fds = ARRAY_SIZE(keep);
 	return mf_task_start(mf_drain_main, ss->drain, &opts, &ss->ferry);

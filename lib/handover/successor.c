@@ -279,7 +279,7 @@ MF_API int mf_successor_map(struct mf_successor *s, const char *name, unsigned i
 
 static int tell_places(struct mf_successor *s)
 {
-	int fds[3] = { s->uffd, s->ferry_bell, s->guard_bell }, r = 0;
+	int fds[4] = { s->uffd, s->ferry_bell, s->guard_bell, s->pagemap }, r = 0;
 	struct mf_msg_mapped *m = calloc(1, sizeof(*m));
 	u32 i = 0;
 
@@ -292,7 +292,7 @@ static int tell_places(struct mf_successor *s)
 		}
 		m->more = i < s->n_regions;
 		m->placement = s->opts.placement;
-		r = mf_channel_send(&s->ch, mapped, m, fds, m->more ? 0 : 3);
+		r = mf_channel_send(&s->ch, mapped, m, fds, m->more ? 0 : ARRAY_SIZE(fds));
 	} while (!r && m->more);
 	free(m);
 	return r;

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "base/sys.h"
+#include "handover/limits.h"
 #include "handover/successor.h"
 #include "uffd/op.h"
 
@@ -106,8 +107,14 @@ static int register_range(struct mf_successor *s, const struct mf_msg_region *w,
 int mf_suc_map(struct mf_successor *s, struct mf_incoming *in, unsigned int flags)
 {
 	bool relocate = (flags & MF_MAP_RELOCATE) && (in->w.flags & MF_WIRE_REGION_RELOCATABLE);
-	long p = map_at(in, relocate);
+	long p;
 	int r = 0;
+
+	if (in->w.kind == MF_WIRE_HUGETLB)
+		r = mf_huge_pages_fit(in->w.page_size);
+	if (r)
+		return mf_fail_in(r, "region %s", in->w.name);
+	p = map_at(in, relocate);
 
 	if (mf_is_err(p))
 		return explain(in, p);
