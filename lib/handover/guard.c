@@ -96,9 +96,10 @@ static void __attribute__((noreturn)) end_main(struct mf_guard *g)
  */
 static void __attribute__((noreturn)) linger(struct mf_guard *g, bool is_lost)
 {
-	struct pollfd p[2] = { { .fd = g->uffd, .events = POLLIN },
-			       { .fd = g->main_pidfd, .events = POLLIN } };
-	u64 end = mf_now_ns() + LINGER_NS, now;
+	struct pollfd p[3] = { { .fd = g->uffd, .events = POLLIN },
+			       { .fd = g->main_pidfd, .events = POLLIN },
+			       { .fd = g->bell, .events = POLLIN } };
+	u64 end = mf_now_ns() + LINGER_NS, now, count;
 	bool unable = false;
 
 	for (;;) {
@@ -109,10 +110,13 @@ static void __attribute__((noreturn)) linger(struct mf_guard *g, bool is_lost)
 			end_main(g);
 		mf_guard_release(g);
 		now = mf_now_ns();
-		if (now >= end || p[1].revents)
+		/* when the main process closes the userfaultfd, too, that wakes everybody */
+		if (now >= end || p[1].revents || mf_load(&g->hurry))
 			mf_sys_exit_group(0);
-		p[0].revents = 0;
-		mf_sys_ppoll(p, 2, (s64)(end - now));
+		p[0].revents = p[2].revents = 0;
+		mf_sys_ppoll(p, 3, (s64)(end - now));
+		if (p[2].revents)
+			mf_sys_read(g->bell, &count, sizeof(count));
 	}
 }
 

@@ -625,6 +625,9 @@ static void finish(struct mf_successor *s)
 	mf_arriving_del(s->sh);
 	mf_suc_tcp_stop_fetch(s);
 	/* it may still be busy with huge pages, and is let */
+	if (s->guard_mem)
+		mf_store(&s->guard_mem->hurry, 1);
+	ring(s->guard_bell);
 	mf_retire(s->guard, s->guard_mem, s->guard_bytes, s->sh);
 	s->guard = NULL;
 	s->guard_mem = NULL;
