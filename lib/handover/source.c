@@ -16,6 +16,7 @@
 #include "handover/session.h"
 
 #define TIMEOUT_DEFAULT_MS 5000
+#define PAUSE_MS 100
 #define TIMEOUT_MAX_MS (3600 * 1000)
 
 /* ------------------------------------------------------------- declaration */
@@ -257,13 +258,37 @@ static void refuse_busy(int sock)
 	mf_channel_fini(&ch);
 }
 
+/*
+ * Out of descriptors or memory: a connection that cannot be accepted stays readable, and
+ * would keep us and the application's loop busy for nothing. Look again a little later.
+ */
+static void pause_listener(struct mf_source *src, bool pause)
+{
+	struct epoll_event ev = { .events = pause ? 0 : EPOLLIN, .data.fd = src->listener };
+
+	epoll_ctl(src->epfd, EPOLL_CTL_MOD, src->listener, &ev);
+	src->paused = pause;
+	if (!src->session)
+		set_timer(src, pause ? PAUSE_MS : 0);
+}
+
+static bool is_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return mf_sys_ppoll(&p, 1, 0) > 0;
+}
+
 static int accept_one(struct mf_source *src)
 {
 	struct mf_session *ss;
 	int sock = accept4(src->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), r;
 
-	if (sock < 0)
-		return MF_IDLE; /* it went away again, or descriptors are short: they retry */
+	if (sock < 0) { /* it went away again, or we have no room for it */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+			pause_listener(src, true);
+		return MF_IDLE;
+	}
 	if (src->session && src->tcp)
 		return mf_source_pend(src, sock);
 	if (src->session) {
@@ -289,7 +314,7 @@ static void end_session(struct mf_source *src)
 	mf_session_free(src->session);
 	src->session = NULL;
 	mf_source_drop_pending(src);
-	set_timer(src, 0);
+	set_timer(src, src->paused ? PAUSE_MS : 0);
 }
 
 static int after_session(struct mf_source *src, int r)
@@ -327,7 +352,11 @@ static int on_timer(struct mf_source *src)
 {
 	u64 ticks;
 
-	if (mf_sys_read(src->timer, &ticks, sizeof(ticks)) < 0 || !src->session)
+	if (mf_sys_read(src->timer, &ticks, sizeof(ticks)) < 0)
+		return MF_IDLE;
+	if (src->paused)
+		pause_listener(src, false);
+	if (!src->session)
 		return MF_IDLE;
 	mf_fail(-ETIMEDOUT, "%s was silent for %u ms", src->session->peer_name,
 		src->opts.timeout_ms);
@@ -353,6 +382,10 @@ MF_API int mf_source_dispatch(struct mf_source *src)
 			return MF_IDLE;
 		if (ev.data.fd == src->timer)
 			r = on_timer(src);
+		else if (ev.data.fd == src->listener && src->session && !src->tcp &&
+			 is_readable(src->session->ch.sock))
+			/* the one before may just have gone: then the next is welcome */
+			r = after_session(src, mf_session_input(src->session));
 		else if (ev.data.fd == src->listener)
 			r = accept_one(src);
 		else if ((ch = mf_source_pending(src, ev.data.fd)))
