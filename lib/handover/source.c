@@ -200,6 +200,17 @@ static int watch(struct mf_source *src, int fd)
 	return 0;
 }
 
+static int remember(struct mf_source *src, const char *address, const char *path)
+{
+	free(src->address);
+	free(src->unix_path);
+	src->address = strdup(address);
+	src->unix_path = path ? strdup(path) : NULL;
+	if (!src->address || (path && !src->unix_path))
+		return mf_fail(-ENOMEM, "no memory for an address");
+	return 0;
+}
+
 MF_API int mf_source_listen(struct mf_source *src, const char *address)
 {
 	const char *path = mf_address_unix(address);
@@ -207,17 +218,23 @@ MF_API int mf_source_listen(struct mf_source *src, const char *address)
 
 	if (src->listener >= 0)
 		return mf_fail(-EALREADY, "this source listens at %s already", src->address);
+	r = remember(src, address, path);
+	if (r)
+		return r;
 	src->tcp = !path;
 	fd = path ? mf_inherited_listener(path) : -1;
 	if (fd < 0)
 		r = path ? mf_unix_listen(path, &fd) : mf_tcp_listen(address, &fd);
-	if (!r)
-		r = watch(src, fd);
 	if (r)
 		return r;
+	r = watch(src, fd);
+	if (r) {
+		if (path)
+			unlink(path);
+		mf_sys_close(fd);
+		return r;
+	}
 	src->listener = fd;
-	src->address = strdup(address);
-	src->unix_path = path ? strdup(path) : NULL;
 	return 0;
 }
 

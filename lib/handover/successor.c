@@ -227,7 +227,9 @@ MF_API int mf_successor_attach(const char *address, const struct mf_successor_op
 	s->ferry_bell = s->guard_bell = s->receiver_bell = -1;
 	s->done = s->ferry_pidfd = s->pagemap = s->maps = s->self_pidfd = s->epfd = -1;
 	s->address = strdup(address);
-	r = mf_opts_copy(&s->opts, sizeof(s->opts), opts, "mf_successor_attach");
+	r = s->address ? 0 : mf_fail(-ENOMEM, "no memory for a successor");
+	if (!r)
+		r = mf_opts_copy(&s->opts, sizeof(s->opts), opts, "mf_successor_attach");
 	if (!r)
 		r = check_opts(s);
 	if (!r)
