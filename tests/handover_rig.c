@@ -170,6 +170,19 @@ u32 rig_count_fds(void)
 	return n - 3; /* ".", "..", and the directory itself */
 }
 
+u32 rig_count_maps(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	u32 n = 0;
+	int c;
+
+	while (f && (c = fgetc(f)) != EOF)
+		n += c == '\n';
+	if (f)
+		fclose(f);
+	return n;
+}
+
 /* ------------------------------------------------------------------- steps */
 
 static const char *const step_names[RIG_STEPS] = {
@@ -221,6 +234,10 @@ struct rig *rig_new(const struct rig_plan *plan)
 	if (!rig->plan.base)
 		rig->plan.base = RIG_BASE;
 	snprintf(rig->path, sizeof(rig->path), "/tmp/memferry-rig.%d.%u", getpid(), serial++);
+	if (getenv("MF_RIG_TCP"))
+		rig->plan.flags |= RIG_TCP;
+	if (rig->plan.flags & RIG_TCP)
+		snprintf(rig->path, sizeof(rig->path), "tcp:127.0.0.1:0");
 	return rig;
 }
 
@@ -313,6 +330,9 @@ static int open_source(struct source_ctx *c)
 		r = (h && h->declare ? h->declare : declare)(c->rig, c->src);
 	if (!r)
 		r = mf_source_listen(c->src, c->rig->path);
+	if (!r && plan->flags & RIG_TCP)
+		snprintf(c->rig->path, sizeof(c->rig->path), "tcp:127.0.0.1:%d",
+			 mf_source_port(c->src));
 	if (!r && h && h->listening)
 		h->listening(c->rig, c->src);
 	return r;
@@ -325,6 +345,7 @@ static void resumed(struct source_ctx *c)
 
 	note(side, MF_RESUMED);
 	side->fds_after = rig_count_fds();
+	side->maps_after = rig_count_maps();
 	side->count = (struct rig_count){ .right = 0 };
 	rig_check(c->rig->plan.base, c->rig->plan.bytes, c->rig->plan.seed, &side->count);
 	if (c->rig->plan.hooks && c->rig->plan.hooks->resumed)
@@ -365,8 +386,11 @@ static void source_main(struct rig *rig)
 		_exit(3);
 	}
 	rig->src.fds_before = rig_count_fds();
+	rig->src.maps_before = rig_count_maps();
 	rig_reach(rig, RIG_OFFER);
 	serve(&c);
+	if (rig->plan.hooks && rig->plan.hooks->ending)
+		rig->plan.hooks->ending(rig, &rig->src);
 	mf_source_free(c.src);
 	mf_store(&rig->src.finished, 1);
 	_exit(0);
@@ -640,6 +664,8 @@ static void successor_main(struct rig *rig)
 		try_to_succeed(rig, s);
 	mf_successor_free(s);
 	close(mf_inherited_listener(rig->path)); /* came along; there is no next source here */
+	if (rig->plan.hooks && rig->plan.hooks->ending)
+		rig->plan.hooks->ending(rig, &rig->suc);
 	rig->suc.fds_after = settled_fds(rig->suc.fds_before);
 	rig_reach(rig, RIG_DONE);
 	mf_store(&rig->suc.finished, 1);

@@ -39,6 +39,7 @@ enum rig_step {
 #define RIG_SLOW (1u << 3)     /* the successor's own waits last 20 seconds */
 
 struct rig;
+struct rig_side;
 
 /* What a test does differently; any may be NULL. Each runs in the process that it names. */
 struct rig_hooks {
@@ -46,6 +47,8 @@ struct rig_hooks {
 	void (*listening)(struct rig *rig, struct mf_source *src);
 	void (*resumed)(struct rig *rig, struct mf_source *src);
 	void (*before_attach)(struct rig *rig, struct mf_successor_opts *opts);
+	/* in both, at their end */
+	void (*ending)(struct rig *rig, struct rig_side *side);
 	/* after the attach: what the successor does. 0 is good; else see rig_say() */
 	int (*successor)(struct rig *rig, struct mf_successor *s);
 };
@@ -62,6 +65,8 @@ struct rig_plan {
 
 /* A bare successor for rig_take_over(): hooks of its side are left out. */
 #define RIG_NO_HOOKS (1u << 4)
+/* Over TCP, by the loopback; also for every plan if MF_RIG_TCP is in the environment. */
+#define RIG_TCP (1u << 5)
 
 #define RIG_BASE 0x200000000000ull
 
@@ -85,6 +90,8 @@ struct rig_side {
 	u32 lost;
 	u32 finished; /* it came to its end by itself */
 	u32 fds_before, fds_after;
+	u32 maps_before, maps_after; /* source: lines of /proc/self/maps */
+	u32 fired; /* faults that were injected */
 	u64 touch_bad; /* touching threads: neither right nor poisoned */
 	u64 stats_poisoned;
 	struct rig_count count;
@@ -124,6 +131,7 @@ void rig_check(u64 base, size_t len, u64 seed, struct rig_count *count);
 /* Does touching the page raise SIGBUS? */
 bool rig_sigbus(u64 addr);
 u32 rig_count_fds(void);
+u32 rig_count_maps(void);
 
 pid_t rig_start_source(struct rig *rig);
 /* Also forgets what an earlier successor reached. */
