@@ -443,7 +443,8 @@ MF_API int mf_successor_commit(struct mf_successor *successor);
 MF_API int mf_successor_hint(struct mf_successor *successor, const void *addr, size_t len);
 /*
  * Wait until everything has arrived: 0; -ETIMEDOUT (0 ms: just ask); -EOWNERDEAD: the
- * ferry task died or stopped, what had not arrived is poisoned (mf_stats.pages_poisoned).
+ * ferry task died or stopped, what had not arrived is poisoned (mf_stats.pages_poisoned);
+ * -EIO: complete but for pages that were unreadable in the source, which are poisoned.
  */
 MF_API int mf_successor_wait(struct mf_successor *successor, int timeout_ms);
 /*

@@ -167,11 +167,12 @@ void mf_drain_fatal(struct mf_drain *d, u32 why)
 
 long mf_drain_poison(struct mf_drain *d, u64 dst, u64 page_size)
 {
-	u64 done;
+	u64 one = 1, done;
 	long r = mf_op_poison(d->uffd, dst, page_size, 0, &done);
 
 	if (r == 0) {
 		mf_add(&d->sh->pages_poisoned, page_size / MF_PAGE_SIZE);
+		mf_sys_write(d->guard_bell, &one, sizeof(one)); /* it tells */
 		return 0;
 	}
 	mf_op_wake(d->uffd, dst, page_size); /* faults again if need be */

@@ -74,6 +74,18 @@ static void say_fatal(const struct mf_guard *g, u32 why)
 	say(g, &l);
 }
 
+static void say_bad(struct mf_guard *g)
+{
+	struct line l = { .n = 0 };
+
+	if (g->said_bad)
+		return;
+	g->said_bad = 1;
+	add(&l, "memferry: pages could not be read in the source any more (bad memory?) and are "
+		"poisoned here: touching them is SIGBUS");
+	say(g, &l);
+}
+
 static void say_refused(const struct mf_guard *g)
 {
 	struct line l = { .n = 0 };
@@ -290,6 +302,8 @@ static void look(struct mf_guard *g, const struct pollfd *p)
 			say_fatal(g, mf_load(&g->sh->fatal));
 		mf_sys_exit_group(0);
 	}
+	if (mf_load(&g->sh->pages_poisoned))
+		say_bad(g);
 	if (word == MF_WORD_ABORTED || word == MF_WORD_CANCELLED)
 		refused(g);
 	if (phase == MF_PHASE_DRAINED)

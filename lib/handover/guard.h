@@ -34,6 +34,7 @@ struct mf_guard {
 	int notice_fd;	  /* -1: none */
 	s32 ferry_pid;	  /* for messages */
 	u64 stall_ns;	  /* no heartbeat for so long: the ferry is lost */
+	u32 said_bad;	  /* that pages could not be read in the source */
 	u32 hurry;	  /* the main process has done with us */
 	u32 beat;	  /* counts the guard's rounds: a stopped guard is noticed */
 	u32 poisoned;	  /* anything at all is */

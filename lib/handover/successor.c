@@ -563,6 +563,11 @@ static int outcome(const struct mf_successor *s)
 			       "arrived: %llu KiB are poisoned, touching them is SIGBUS",
 			       s->ferry_pid,
 			       (unsigned long long)(sh->pages_poisoned * MF_PAGE_SIZE / MF_KIB));
+	if (sh->pages_poisoned)
+		return mf_fail(-EIO,
+			       "%llu KiB could not be read in the source any more (bad memory?) and "
+			       "are poisoned, touching them is SIGBUS; all else has arrived",
+			       (unsigned long long)(sh->pages_poisoned * MF_PAGE_SIZE / MF_KIB));
 	return 0;
 }
 
