@@ -65,7 +65,11 @@ int ho_ferry_source(struct ho_cell *c)
 
 static int take_over(struct ho_cell *c, struct mf_successor **ret)
 {
-	struct mf_successor_opts opts = { .size = sizeof(opts), .app = "bench" };
+	struct mf_successor_opts opts = {
+		.size = sizeof(opts),
+		.app = "bench",
+		.flags = MF_SUCCESSOR_FIXED_MAPPINGS,
+	};
 	struct ho_shared *s = c->shared;
 	struct mf_successor *suc;
 	const void *state;

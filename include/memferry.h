@@ -381,6 +381,14 @@ struct mf_successor;
  * with EFAULT, so the application must touch what it passes to the kernel first.
  */
 #define MF_SUCCESSOR_USER_MODE_ONLY (1u << 0)
+/*
+ * A promise: until all has arrived the application does not discard region memory
+ * (MADV_DONTNEED, MADV_FREE) and does not mremap() it. Then no such event has to be waited
+ * for between fault and drain: faults are served faster, and the drain is faster while
+ * they come. If the promise is broken, what was discarded may come back with its old
+ * contents, and what was moved is lost.
+ */
+#define MF_SUCCESSOR_FIXED_MAPPINGS (1u << 2)
 /* As MF_SOURCE_ORDINARY_PRIORITY, for the fault thread that works here when it is over TCP. */
 #define MF_SUCCESSOR_ORDINARY_PRIORITY (1u << 1)
 

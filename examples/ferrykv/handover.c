@@ -173,6 +173,8 @@ int handover_take(struct server *srv)
 	struct mf_successor_opts opts = {
 		.size = sizeof(opts),
 		.app = APP,
+		/* our allocator neither gives pages back nor moves them */
+		.flags = MF_SUCCESSOR_FIXED_MAPPINGS,
 		.token = srv->opt.token_file ? token : NULL,
 		.sample_hz = srv->opt.sample_hz,
 		.notice_fd = STDERR_FILENO,
@@ -191,7 +193,7 @@ int handover_take(struct server *srv)
 	if (r == -EPERM) {
 		/* what an ordinary user may have: values pass through the clients' buffers,
 		 * so no system call ever touches the arena */
-		opts.flags = MF_SUCCESSOR_USER_MODE_ONLY;
+		opts.flags |= MF_SUCCESSOR_USER_MODE_ONLY;
 		r = mf_successor_attach(srv->opt.takeover, &opts, &h->successor);
 	}
 	if (r < 0)

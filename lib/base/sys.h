@@ -26,6 +26,9 @@
 #ifndef __NR_pidfd_open
 #define __NR_pidfd_open 434
 #endif
+#ifndef __NR_process_madvise
+#define __NR_process_madvise 440
+#endif
 #ifndef __NR_close_range
 #define __NR_close_range 436
 #endif
@@ -170,6 +173,11 @@ static inline long mf_sys_madvise(void *addr, size_t len, int advice)
 	long inj = mf_inject(MF_INJECT_MADVISE);
 
 	return inj ? inj : mf_sys(__NR_madvise, addr, len, advice, 0, 0);
+}
+
+static inline long mf_sys_process_madvise(int pidfd, const void *iov, u64 n, int advice)
+{
+	return mf_sys(__NR_process_madvise, pidfd, iov, n, advice, 0);
 }
 
 static inline long mf_sys_mlock2(void *addr, size_t len, unsigned int flags)

@@ -166,9 +166,9 @@ long mf_drain_inbox(struct mf_drain *d, struct mf_event *ev)
 	return n;
 }
 
-static void serve_uffd(struct mf_drain *d)
+/* Read what there is, and deal with all but the faults: see gate_why. */
+static long read_gated(struct mf_drain *d, struct mf_event *ev)
 {
-	struct mf_event ev[MF_INBOX];
 	long n, i;
 
 	/*
@@ -184,6 +184,15 @@ static void serve_uffd(struct mf_drain *d)
 	mf_store(&d->sh->inbox_open, 0);
 	mf_gate_unlock(&d->gate);
 	mf_store(&d->wanted, 0);
+	return n;
+}
+
+static void serve_uffd(struct mf_drain *d)
+{
+	struct mf_event ev[MF_INBOX];
+	long n, i;
+
+	n = d->no_events ? mf_event_read(d->uffd, ev, MF_INBOX) : read_gated(d, ev);
 	for (i = 0; i < n; i++)
 		if (ev[i].kind == MF_EVENT_FAULT)
 			mf_drain_fault(d, &ev[i]);

@@ -69,6 +69,7 @@ struct mf_drain {
 	int peer_pagemap; /* of its space */
 	int bell;	 /* eventfd: somebody wants the pilot's attention */
 	int guard_bell;	 /* eventfd: we want the guard's */
+	int self_pidfd;	 /* drainer's: of this task */
 	u64 zeros;	 /* a never written mapping, as long as the largest page */
 	u64 bounce[2];	 /* as long each: for pages that must be read through mem */
 	u32 word_seen;
@@ -93,6 +94,7 @@ struct mf_drain {
 
 	/* where to run */
 	u32 placement;
+	u32 no_events; /* the successor promised not to discard or move: no gate needed */
 	u32 ordinary; /* no real-time priority for the pilot */
 	s32 cpu; /* the pilot is pinned there; -1: not */
 	s32 cpu_avoided; /* what the drainer made of it */

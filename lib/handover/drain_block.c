@@ -23,6 +23,7 @@
 #define WAIT_CHANGING_NS ((s64)50 * MF_NSEC_PER_USEC)
 #define WAIT_MEMORY_NS ((s64)10 * MF_NSEC_PER_MSEC)
 #define WAIT_TROUBLE_NS ((s64)MF_NSEC_PER_MSEC)
+#define DROP_BATCH 64
 #define IDLE_NS ((s64)100 * MF_NSEC_PER_MSEC)
 #define TROUBLES_MAX 200
 #define SWEEPS 3
@@ -161,11 +162,14 @@ static u64 bite(struct mf_drain *d, const struct mf_drain_region *r, u64 src, u6
 	u64 dst = 0, done = 0, len;
 	int out;
 
-	stand_back(d);
-	mf_gate_lock(&d->gate);
+	if (!d->no_events) {
+		stand_back(d);
+		mf_gate_lock(&d->gate);
+	}
 	len = givable(d, r, src, limit, &dst);
 	out = len ? give_once(d, r, dst, src, len, &done) : MF_EXISTS;
-	mf_gate_unlock(&d->gate);
+	if (!d->no_events)
+		mf_gate_unlock(&d->gate);
 
 	switch (out) {
 	case MF_MOVED:
@@ -191,12 +195,12 @@ static u64 bite(struct mf_drain *d, const struct mf_drain_region *r, u64 src, u6
 
 static u64 bite_limit(const struct mf_drain *d, u64 left)
 {
-	bool busy = mf_now_ns() - __atomic_load_n(&d->last_fault_ns, __ATOMIC_RELAXED) < BUSY_NS;
+	bool busy = !d->no_events && mf_now_ns() - __atomic_load_n(&d->last_fault_ns, __ATOMIC_RELAXED) < BUSY_NS;
 
 	return mf_min(left, (busy ? BITE_BUSY : BITE_QUIET) * MF_PAGE_SIZE);
 }
 
-static void drop_queued(struct mf_drain *d);
+static void drop_queued(struct mf_drain *d, u64 at_least);
 
 static void give_run(struct mf_drain *d, const struct mf_drain_region *r, u64 src, u64 end)
 {
@@ -208,7 +212,7 @@ static void give_run(struct mf_drain *d, const struct mf_drain_region *r, u64 sr
 		step = bite(d, r, src, mf_max(bite_limit(d, end - src), r->page_size), &wait);
 		src += step;
 		mf_drain_cpu_avoid(d);
-		drop_queued(d);
+		drop_queued(d, DROP_BATCH);
 		if (wait)
 			nap(d, wait);
 	}
@@ -242,24 +246,43 @@ static const struct mf_drain_region *region_of(const struct mf_drain *d, u64 src
 	return NULL;
 }
 
+struct iov { /* struct iovec */
+	u64 base, len;
+};
+
+/* Each call interrupts the CPUs that run this space, so many pages go in one, if it can be. */
+static void drop_pages(struct mf_drain *d, const struct iov *iov, u64 n)
+{
+	const struct mf_drain_region *r;
+	long done = mf_sys_process_madvise(d->self_pidfd, iov, n, MADV_DONTNEED);
+	u64 i;
+
+	/* older kernels do not let even a process itself; mlocked pages want another call */
+	for (i = done > 0 ? (u64)done / MF_PAGE_SIZE : 0; i < n; i++) {
+		r = region_of(d, iov[i].base);
+		if (r)
+			mf_drain_drop(r, iov[i].base, iov[i].len);
+	}
+	mf_add(&d->sh->pages_released, n);
+}
+
 /*
  * Single pages that the pilot gave on a fault. They are dropped here and not there: the
  * drop interrupts every CPU that runs this space, and the pilot's is the wrong one.
  */
-static void drop_queued(struct mf_drain *d)
+static void drop_queued(struct mf_drain *d, u64 at_least)
 {
 	struct mf_drop_queue *q = &d->drop;
-	const struct mf_drain_region *r;
-	u64 page;
+	struct iov iov[DROP_BATCH];
+	u64 n;
 
-	while (q->tail != mf_load(&q->head)) {
-		page = q->page[q->tail % MF_DROP_QUEUE];
-		mf_store(&q->tail, q->tail + 1);
-		r = region_of(d, page);
-		if (!r)
-			continue;
-		mf_drain_drop(r, page, r->page_size);
-		mf_add(&d->sh->pages_released, r->page_size / MF_PAGE_SIZE);
+	while (mf_load(&q->head) - q->tail >= at_least && q->tail != mf_load(&q->head)) {
+		for (n = 0; n < DROP_BATCH && q->tail != mf_load(&q->head); n++) {
+			iov[n].base = q->page[q->tail % MF_DROP_QUEUE];
+			iov[n].len = MF_PAGE_SIZE;
+			mf_store(&q->tail, q->tail + 1);
+		}
+		drop_pages(d, iov, n);
 	}
 }
 
@@ -343,11 +366,11 @@ static void drain_all(struct mf_drain *d)
 
 	for (i = 0; i < d->n_blocks; i++) {
 		drain_hot(d);
-		drop_queued(d);
+		drop_queued(d, DROP_BATCH);
 		drain_block(d, i);
 	}
 	drain_hot(d);
-	drop_queued(d);
+	drop_queued(d, 1);
 }
 
 /*
@@ -394,6 +417,7 @@ int mf_drainer_main(void *drain)
 	u64 one = 1;
 
 	d->cpu_avoided = -1;
+	d->self_pidfd = (int)mf_sys_pidfd_open((pid_t)mf_sys_getpid());
 	while (mf_load(&d->sh->word) != MF_WORD_COMMITTED)
 		nap(d, IDLE_NS);
 	drain_all(d);
@@ -403,7 +427,7 @@ int mf_drainer_main(void *drain)
 	mf_cas32(&d->sh->phase, MF_PHASE_DRAIN, MF_PHASE_DRAINED);
 	mf_sys_write(d->guard_bell, &one, sizeof(one));
 	for (;;) { /* the pilot still serves holes, and ends us all */
-		drop_queued(d);
+		drop_queued(d, 1);
 		nap(d, IDLE_NS);
 	}
 }

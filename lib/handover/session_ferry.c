@@ -107,6 +107,7 @@ static void fill_drain(struct mf_session *ss)
 	d->guard_bell = ss->guard_bell;
 	d->mem = ss->mem;
 	d->zeros = ss->zeros;
+	d->no_events = !!ss->sh->no_events;
 	d->ordinary = !!(ss->src->opts.flags & MF_SOURCE_ORDINARY_PRIORITY);
 	d->bounce[MF_BOUNCE_PILOT] = ss->bounce;
 	d->bounce[MF_BOUNCE_DRAINER] = ss->bounce + ss->zeros_len;

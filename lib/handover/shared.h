@@ -102,7 +102,7 @@ struct mf_shared {
 	 * then must leave behind where to: the guard looks, if inbox_open is set.
 	 */
 	u32 inbox_open;
-	u32 unused;
+	u32 no_events; /* MF_SUCCESSOR_FIXED_MAPPINGS: there is nothing but faults */
 	u64 inbox[MF_INBOX][4]; /* struct uffd_msg */
 	struct mf_shared_range hint[MF_HINTS];
 	struct mf_shared_remap remap[MF_REMAPS];

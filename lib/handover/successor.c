@@ -28,7 +28,8 @@ static int check_opts(struct mf_successor *s)
 	if (!o->app || !*o->app || strlen(o->app) >= MF_WIRE_NAME_MAX)
 		return mf_fail(-EINVAL, "mf_successor_attach: app is a name of 1 to %d characters",
 			       MF_WIRE_NAME_MAX - 1);
-	if (o->flags & ~(MF_SUCCESSOR_USER_MODE_ONLY | MF_SUCCESSOR_ORDINARY_PRIORITY))
+	if (o->flags & ~(MF_SUCCESSOR_USER_MODE_ONLY | MF_SUCCESSOR_ORDINARY_PRIORITY |
+			 MF_SUCCESSOR_FIXED_MAPPINGS))
 		return mf_fail(-EINVAL, "mf_successor_attach: unknown flags %#x", o->flags);
 	if (o->placement > MF_PLACE_SLEEP || o->sample_hz > 1000000)
 		return mf_fail(-EINVAL, "mf_successor_attach: placement or sample_hz out of range");
@@ -128,7 +129,9 @@ static int hear_regions(struct mf_successor *s)
 
 static int open_kernel_objects(struct mf_successor *s)
 {
-	const u64 need = MF_UFFD_FEATURE_EVENT_REMOVE | MF_UFFD_FEATURE_EVENT_REMAP;
+	const u64 need = s->opts.flags & MF_SUCCESSOR_FIXED_MAPPINGS
+				 ? 0
+				 : MF_UFFD_FEATURE_EVENT_REMOVE | MF_UFFD_FEATURE_EVENT_REMAP;
 	const u64 want = MF_UFFD_FEATURE_THREAD_ID | MF_UFFD_FEATURE_POISON |
 			 MF_UFFD_FEATURE_MISSING_HUGETLBFS;
 	int *bell[] = { &s->ferry_bell, &s->guard_bell, &s->done };
@@ -192,6 +195,7 @@ static int attach(struct mf_successor *s, const char *address)
 				   s->ch.stream ? "" : s->welcome.cgroup);
 	if (r)
 		return r;
+	s->sh->no_events = !!(s->opts.flags & MF_SUCCESSOR_FIXED_MAPPINGS);
 	if (s->opts.placement == MF_PLACE_AUTO && !s->ch.stream) {
 		best = mf_place_measure(ns);
 		memcpy(s->sh->place_ns, ns, sizeof(ns));
