@@ -47,13 +47,15 @@ struct cell {
 };
 
 static int verbose;
+static bool over_tcp;
 
 /* ------------------------------------------------------------ expectations */
 
 static int expect_source(const struct cell *c)
 {
-	if (c->step >= RIG_STATE)
-		return END_SUCCESSOR; /* its ferry task lives on */
+	/* its ferry task lives on; but over TCP it is the source that says yes */
+	if (c->step >= (over_tcp ? RIG_COMMITTED : RIG_STATE))
+		return END_SUCCESSOR;
 	/* stopped before it has said anything it can be taken over when it wakes up */
 	return c->sig == SIGKILL ? END_FAILED : END_SOURCE;
 }
@@ -430,6 +432,7 @@ int main(int argc, char **argv)
 	const char *only = NULL;
 	int i, failed;
 
+	over_tcp = getenv("MF_RIG_TCP");
 	for (i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--all"))
 			all = true;

@@ -101,8 +101,8 @@ void mf_session_tcp_stop_ferry(struct mf_session *ss);
 int mf_session_tcp_send_state(struct mf_session *ss, const struct mf_state *st);
 /* Can all that this source has be sent? -EOPNOTSUPP. */
 int mf_session_tcp_check(const struct mf_source *src);
-/* COMMIT came: decide, and let the ferry tell. */
-void mf_session_tcp_commit(struct mf_session *ss);
+/* COMMIT came: decide, and let the ferry tell. -errno: it has changed its mind. */
+int mf_session_tcp_commit(struct mf_session *ss);
 /* The connections are the ferry's alone from now on. */
 void mf_session_tcp_let_go(struct mf_session *ss);
 /*

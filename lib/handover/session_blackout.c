@@ -119,7 +119,7 @@ static int look(struct mf_session *ss, const struct pollfd *p)
 	if (p[AT_SOCK].revents) {
 		r = mf_channel_get(&ss->ch, &f, 0);
 		if (!r && ss->ch.stream && f.type == MF_MSG_COMMIT)
-			mf_session_tcp_commit(ss);
+			r = mf_session_tcp_commit(ss);
 		mf_frame_drop(&f);
 		if (r && r != -ETIMEDOUT && r != -EOWNERDEAD &&
 		    mf_load(&ss->sh->word) == MF_WORD_CANCELLED)

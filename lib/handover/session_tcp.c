@@ -195,18 +195,50 @@ int mf_session_tcp_send_state(struct mf_session *ss, const struct mf_state *st)
 }
 
 /*
+ * Once it is decided all hangs on the ferry, beginning with the answer: it must show a sign
+ * of life first. Half of the time-out is left for the answer.
+ */
+static int ask_ferry(struct mf_session *ss)
+{
+	u64 end = mf_now_ns() + ss->src->opts.timeout_ms * MF_NSEC_PER_MSEC / 2, one = 1;
+	struct pollfd p = { .fd = mf_task_pidfd(ss->ferry), .events = POLLIN };
+	u32 beat = mf_load(&ss->sh->beat);
+
+	mf_sys_write(ss->bell, &one, sizeof(one));
+	while (mf_load(&ss->sh->beat) == beat) {
+		if (mf_sys_ppoll(&p, 1, 20 * (s64)MF_NSEC_PER_USEC) > 0)
+			return mf_fail(-EOWNERDEAD, "the ferry task (pid %d) died before the "
+						    "commit", mf_task_pid(ss->ferry));
+		if (mf_now_ns() > end)
+			return mf_fail(-ECANCELED, "the ferry task (pid %d) does not answer",
+				       mf_task_pid(ss->ferry));
+	}
+	return 0;
+}
+
+/*
  * The answer is the ferry's first frame on this connection: if this process is killed at
  * this very moment, it is given all the same.
  */
-void mf_session_tcp_commit(struct mf_session *ss)
+int mf_session_tcp_commit(struct mf_session *ss)
 {
+	struct mf_frame f;
 	u64 one = 1;
+	int r = ask_ferry(ss);
 
+	if (r)
+		return r;
+	r = mf_channel_get(&ss->ch, &f, 0);
+	/* if it has given up waiting meanwhile, it says so right behind, and does not run */
+	if (r != -ETIMEDOUT)
+		return r ? r : mf_fail(-EPROTO, "the successor sent %s after COMMIT",
+				       mf_wire_type_name(f.type));
 	ss->tcp->bulk_seq = ss->ch.seq_out;
 	ss->tcp->bulk_rx.seq = ss->ch.seq_in;
 	mf_store(&ss->sh->t_commit_ns, mf_now_ns());
 	mf_cas32(&ss->sh->word, MF_WORD_OPEN, MF_WORD_COMMITTED);
 	mf_sys_write(ss->bell, &one, sizeof(one));
+	return 0;
 }
 
 void mf_session_tcp_let_go(struct mf_session *ss)

@@ -330,7 +330,6 @@ static void end_session(struct mf_source *src)
 	epoll_ctl(src->epfd, EPOLL_CTL_DEL, src->session->ch.sock, NULL);
 	mf_session_free(src->session);
 	src->session = NULL;
-	mf_source_drop_pending(src);
 	set_timer(src, src->paused ? PAUSE_MS : 0);
 }
 
@@ -359,10 +358,13 @@ static int after_session(struct mf_source *src, int r)
 
 static int on_pending(struct mf_source *src, struct mf_channel *ch)
 {
+	struct mf_session *before = src->session;
 	int r = mf_source_on_pending(src, ch);
 
 	/* a stranger's frame is no reason to wait longer for the one that is attached */
-	return r == MF_IDLE ? MF_IDLE : after_session(src, r);
+	if (r == MF_IDLE && src->session == before)
+		return MF_IDLE;
+	return after_session(src, r);
 }
 
 static int on_timer(struct mf_source *src)
@@ -399,7 +401,7 @@ MF_API int mf_source_dispatch(struct mf_source *src)
 			return MF_IDLE;
 		if (ev.data.fd == src->timer)
 			r = on_timer(src);
-		else if (ev.data.fd == src->listener && src->session && !src->tcp &&
+		else if (src->session && ev.data.fd != src->session->ch.sock &&
 			 is_readable(src->session->ch.sock))
 			/* the one before may just have gone: then the next is welcome */
 			r = after_session(src, mf_session_input(src->session));
@@ -469,6 +471,7 @@ MF_API void mf_source_free(struct mf_source *src)
 		return;
 	if (src->session && !src->handed_over)
 		mf_session_abort(src->session, -ECANCELED, "the source is shutting down");
+	mf_source_drop_pending(src);
 	mf_session_free(src->session);
 	if (src->listener >= 0) {
 		if (src->unix_path)

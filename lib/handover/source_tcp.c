@@ -47,6 +47,26 @@ struct mf_channel *mf_source_pending(struct mf_source *src, int fd)
 	return NULL;
 }
 
+/* The one that was attached has gone: this is the next, and @f, still in the buffer, its HELLO. */
+static int adopt(struct mf_source *src, struct mf_channel *ch, const struct mf_frame *f)
+{
+	struct mf_session *ss;
+	int r = mf_session_start(src, ch->sock, &ss);
+	u8 *buf;
+
+	ch->sock = -1;
+	if (!r) {
+		buf = ss->ch.buf;
+		ss->ch.buf = ch->buf;
+		ss->ch.have = MF_WIRE_HEADER_BYTES + f->len;
+		ch->buf = buf;
+		src->session = ss;
+	}
+	mf_channel_fini(ch);
+	*ch = src->pending[--src->n_pending];
+	return r ? MF_IDLE : mf_session_input(ss);
+}
+
 int mf_source_on_pending(struct mf_source *src, struct mf_channel *ch)
 {
 	struct mf_frame f;
@@ -60,6 +80,8 @@ int mf_source_on_pending(struct mf_source *src, struct mf_channel *ch)
 		*ch = src->pending[--src->n_pending];
 		return mf_session_judge(src->session, ret);
 	}
+	if (!r && f.type == MF_MSG_HELLO && !src->session)
+		return adopt(src, ch, &f);
 	if (!r && f.type == MF_MSG_HELLO)
 		mf_channel_abort(ch, -EBUSY,
 				 "another successor is attached; try again when it is done");

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/fail.h"
 #include "base/sys.h"
@@ -185,10 +184,6 @@ int mf_suc_tcp_start_fetch(struct mf_successor *s)
 	if (fd < 0)
 		return mf_fail((int)fd, "eventfd: %s", mf_errno_text((int)fd));
 	s->receiver_bell = (int)fd;
-	fd = mf_sys_pidfd_open(getpid());
-	if (fd < 0)
-		return mf_fail((int)fd, "pidfd_open: %s", mf_errno_text((int)fd));
-	s->self_pidfd = (int)fd;
 	r = prepare_memory(s);
 	if (r)
 		return r;

@@ -216,7 +216,7 @@ int mf_fetch_main(void *fetch)
 		[AT_MAIN] = { .fd = f->d->peer_pidfd, .events = POLLIN },
 	};
 
-	f->last_loop_ns = mf_now_ns();
+	f->last_loop_ns = f->last_sign_ns = mf_now_ns();
 	mf_drain_cpu_init(f->d);
 	start_receiver(f);
 	mf_drain_go_first(f->d->ordinary);
