@@ -48,7 +48,22 @@ static int seqpacket(int *ret_fd)
 	return 0;
 }
 
-int mf_unix_connect(const char *path, int *ret_fd)
+/* A full queue is EAGAIN, and there is nothing to poll for. */
+static int connect_in(int fd, const struct sockaddr_un *sun, int timeout_ms)
+{
+	u64 end = mf_now_ns() + (u64)timeout_ms * MF_NSEC_PER_MSEC;
+
+	while (connect(fd, (const struct sockaddr *)sun, sizeof(*sun))) {
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (mf_now_ns() >= end)
+			return -ETIMEDOUT;
+		mf_sys_ppoll(NULL, 0, (s64)MF_NSEC_PER_MSEC);
+	}
+	return 0;
+}
+
+int mf_unix_connect(const char *path, int timeout_ms, int *ret_fd)
 {
 	struct sockaddr_un sun;
 	int r = fill(&sun, path);
@@ -58,9 +73,11 @@ int mf_unix_connect(const char *path, int *ret_fd)
 		r = seqpacket(&fd);
 	if (r)
 		return r;
-	if (connect(fd, (struct sockaddr *)&sun, sizeof(sun))) {
-		r = -errno;
+	r = connect_in(fd, &sun, timeout_ms);
+	if (r) {
 		mf_sys_close(fd);
+		if (r == -ETIMEDOUT)
+			return mf_fail(r, "the source at %s does not accept connections", path);
 		return mf_fail(r, "no memferry source listens at %s: %s", path, mf_errno_text(r));
 	}
 	*ret_fd = fd;
@@ -71,16 +88,18 @@ int mf_unix_connect(const char *path, int *ret_fd)
 static int clear_stale(const char *path)
 {
 	struct stat sb;
-	int fd;
+	int fd, r;
 
 	if (lstat(path, &sb))
 		return 0;
 	if (!S_ISSOCK(sb.st_mode))
 		return mf_fail(-EEXIST, "%s is in the way and is no socket", path);
-	if (mf_unix_connect(path, &fd) == 0) {
+	r = mf_unix_connect(path, 0, &fd);
+	if (r == 0)
 		mf_sys_close(fd);
+	/* one whose queue is full is alive, too */
+	if (r == 0 || r == -ETIMEDOUT)
 		return mf_fail(-EADDRINUSE, "another process listens at %s", path);
-	}
 	unlink(path);
 	return 0;
 }

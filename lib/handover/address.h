@@ -11,7 +11,8 @@ bool mf_address_is_tcp(const char *address);
 
 /* Listening socket at @path, mode 0600, non-blocking. Replaces a stale socket file. */
 int mf_unix_listen(const char *path, int *ret_fd);
-int mf_unix_connect(const char *path, int *ret_fd);
+/* Waits at most @timeout_ms for room in the listener's queue: -ETIMEDOUT. */
+int mf_unix_connect(const char *path, int timeout_ms, int *ret_fd);
 
 /* The same for "tcp:HOST:PORT"; address_tcp.c. */
 int mf_tcp_listen(const char *address, int *ret_fd);

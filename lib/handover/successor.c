@@ -165,7 +165,7 @@ static int connect_to(struct mf_successor *s, const char *address)
 
 	if (!path)
 		return mf_suc_tcp_connect(s, address);
-	r = mf_unix_connect(path, &sock);
+	r = mf_unix_connect(path, (int)s->opts.timeout_ms, &sock);
 	if (!r)
 		r = mf_channel_init(&s->ch, sock, "the source", (int)s->opts.timeout_ms);
 	if (!r)
