@@ -54,7 +54,8 @@ static void unmap_part(struct rig *rig, struct mf_source *src)
 
 static void move_away(struct rig *rig, struct mf_source *src)
 {
-	mremap((void *)MIDDLE, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)0x340000000000ull);
+	mremap((void *)MIDDLE, MIB, MIB, MREMAP_MAYMOVE | MREMAP_FIXED,
+	       (void *)0x340000000000ull);
 }
 
 static void protect_part(struct rig *rig, struct mf_source *src)
@@ -77,8 +78,8 @@ static void file_over(struct rig *rig, struct mf_source *src)
 
 static void share_over(struct rig *rig, struct mf_source *src)
 {
-	mmap((void *)MIDDLE, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED,
-	     -1, 0);
+	mmap((void *)MIDDLE, PAGE, PROT_READ | PROT_WRITE,
+	     MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
 /* What follows is allowed. */
@@ -350,9 +351,9 @@ static int map_strictly(struct rig *rig, struct mf_successor *s)
 struct test {
 	const char *name;
 	struct rig_hooks hooks;
-	int refused;	      /* 0: goes well; else the successor's -errno, or 1: any */
-	const char *why;      /* in the successor's text; NULL: it was not refused */
-	const char *source;   /* in the source's text; NULL: whatever it says, if anything */
+	int refused;	    /* 0: goes well; else the successor's -errno, or 1: any */
+	const char *why;    /* in the successor's text; NULL: it was not refused */
+	const char *source; /* in the source's text; NULL: whatever it says, if anything */
 	u32 needs;
 };
 
@@ -363,41 +364,79 @@ struct test {
 
 static const struct test tests[] = {
 	{ "unmapped", { .listening = unmap_all, .resumed = declare_again }, CHANGED("gaps") },
-	{ "partly unmapped", { .listening = unmap_part, .resumed = declare_again },
+	{ "partly unmapped",
+	  { .listening = unmap_part, .resumed = declare_again },
 	  CHANGED("gaps") },
 	{ "moved", { .listening = move_away, .resumed = declare_again }, CHANGED("gaps") },
-	{ "protected", { .listening = protect_part, .resumed = protect_back },
+	{ "protected",
+	  { .listening = protect_part, .resumed = protect_back },
 	  CHANGED("protection") },
-	{ "a file mapped over it", { .listening = file_over, .resumed = declare_again },
+	{ "a file mapped over it",
+	  { .listening = file_over, .resumed = declare_again },
 	  CHANGED("file") },
-	{ "shared memory mapped over it", { .listening = share_over, .resumed = declare_again },
+	{ "shared memory mapped over it",
+	  { .listening = share_over, .resumed = declare_again },
 	  CHANGED("shared") },
-	{ "discarded in part", { .listening = discard_part, .successor = zeros_in_the_middle } },
+	{ "discarded in part",
+	  { .listening = discard_part, .successor = zeros_in_the_middle } },
 	{ "forked", { .listening = fork_child } },
-	{ "RLIMIT_AS", { .before_attach = limit_as }, -ENOMEM, "ulimit -v", "ulimit -v", NOT_ASAN },
-	{ "RLIMIT_DATA", { .before_attach = limit_data }, -ENOMEM, "ulimit -d", "ulimit -d",
+	{ "RLIMIT_AS",
+	  { .before_attach = limit_as },
+	  -ENOMEM,
+	  "ulimit -v",
+	  "ulimit -v",
 	  NOT_ASAN },
-	{ "RLIMIT_MEMLOCK", { .declare = declare_locked, .before_attach = limit_memlock }, 1,
-	  "RLIMIT_MEMLOCK", "RLIMIT_MEMLOCK" },
-	{ "RLIMIT_NOFILE", { .declare = declare_fds, .before_attach = limit_nofile }, -EMFILE,
-	  "RLIMIT_NOFILE", "RLIMIT_NOFILE" },
-	{ "memory cgroup", { .before_attach = limit_group }, -ENOMEM, "memory limit of cgroup",
-	  "memory limit of cgroup", NEEDS_GROUP },
+	{ "RLIMIT_DATA",
+	  { .before_attach = limit_data },
+	  -ENOMEM,
+	  "ulimit -d",
+	  "ulimit -d",
+	  NOT_ASAN },
+	{ "RLIMIT_MEMLOCK",
+	  { .declare = declare_locked, .before_attach = limit_memlock },
+	  1,
+	  "RLIMIT_MEMLOCK",
+	  "RLIMIT_MEMLOCK" },
+	{ "RLIMIT_NOFILE",
+	  { .declare = declare_fds, .before_attach = limit_nofile },
+	  -EMFILE,
+	  "RLIMIT_NOFILE",
+	  "RLIMIT_NOFILE" },
+	{ "memory cgroup",
+	  { .before_attach = limit_group },
+	  -ENOMEM,
+	  "memory limit of cgroup",
+	  "memory limit of cgroup",
+	  NEEDS_GROUP },
 	{ "another user", { .before_attach = as_nobody }, -EACCES, "" },
 	{ "no right to userfaultfd",
-	  { .declare = declare_as_nobody, .before_attach = as_nobody }, -EPERM, "userfaultfd" },
-	{ "user mode only", { .declare = declare_as_nobody, .before_attach = as_nobody_user_mode,
-			      .successor = touch_all } },
-	{ "successor without /proc", { .before_attach = successor_without_proc }, 1, "/proc",
+	  { .declare = declare_as_nobody, .before_attach = as_nobody },
+	  -EPERM,
+	  "userfaultfd" },
+	{ "user mode only",
+	  { .declare = declare_as_nobody,
+	    .before_attach = as_nobody_user_mode,
+	    .successor = touch_all } },
+	{ "successor without /proc",
+	  { .before_attach = successor_without_proc },
+	  1,
+	  "/proc",
 	  "/proc" },
 	{ "source without /proc",
-	  { .listening = source_without_proc, .resumed = proc_is_back }, 1, "mappings", "mappings" },
+	  { .listening = source_without_proc, .resumed = proc_is_back },
+	  1,
+	  "mappings",
+	  "mappings" },
 	{ "address taken", { .before_attach = take_address }, -EEXIST, "is taken", "is taken" },
-	{ "address taken, not relocatable", { .before_attach = take_address,
-					      .successor = map_strictly }, -EEXIST, "is taken",
+	{ "address taken, not relocatable",
+	  { .before_attach = take_address, .successor = map_strictly },
+	  -EEXIST,
+	  "is taken",
 	  "is taken" },
-	{ "relocated", { .declare = declare_relocatable, .before_attach = take_address,
-			 .successor = relocate } },
+	{ "relocated",
+	  { .declare = declare_relocatable,
+	    .before_attach = take_address,
+	    .successor = relocate } },
 };
 
 static int complain(const char *name, const char *what, const struct rig *rig)
@@ -461,8 +500,9 @@ static int attempt(struct rig *rig, const struct test *t)
 
 static int run(const struct test *t)
 {
-	struct rig_plan plan = { .bytes = BYTES, .timeout_ms = 2000, .seed = 5,
-				 .hooks = &t->hooks };
+	struct rig_plan plan = {
+		.bytes = BYTES, .timeout_ms = 2000, .seed = 5, .hooks = &t->hooks
+	};
 	struct rig *rig = rig_new(&plan);
 	int r = attempt(rig, t);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What an application may do with its memory while that is still arriving: discard, move,
+ * What an application may do with its memory while that is still arriving: move,
  * grow, unmap, protect, lock, fork, exec, close everything. Whatever it does, a page has the
  * contents that it would have had if it had been there from the start.
  */
@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "handover_rig.h"
+#include "drain_tests.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -30,21 +30,7 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 
-#define PAGE 4096ull
-#define MIB (1ull << 20)
-#define BYTES (64 * MIB)
 #define ELSEWHERE 0x300000000000ull
-
-static bool all_zero(u64 addr, size_t len)
-{
-	const u64 *p = (const u64 *)addr;
-	size_t i;
-
-	for (i = 0; i < len / 8; i++)
-		if (p[i])
-			return false;
-	return true;
-}
 
 /*
  * Hold the ferry: nothing arrives until it is let go. The rig's time-outs are long here, so
@@ -70,133 +56,6 @@ static int take_held(struct rig *rig, struct mf_successor *s)
 	return r;
 }
 
-/* ----------------------------------------------------------------- discard */
-
-enum page_fate { ORIGINAL, DISCARDED, WRITTEN };
-
-struct discarder {
-	struct rig *rig;
-	pthread_t thread;
-	u64 rnd;
-	u32 id, stop;
-	u32 advice;
-	u8 *fate; /* of each page of the region; a thread has every other one */
-	u64 ops, bad;
-};
-
-#define NEW_WORD(addr) ((addr) ^ 0x5555aaaa5555aaaaull)
-
-static u64 next_random(u64 *state)
-{
-	*state = *state * 6364136223846793005ull + 1442695040888963407ull;
-	return *state >> 33;
-}
-
-/* What may a word of a page read as that was given away with MADV_FREE? */
-static bool may_read(const struct discarder *d, u64 addr, u64 v, bool written)
-{
-	u64 old = rig_is_hole(addr, d->rig->plan.seed) ? 0 : rig_word(addr, d->rig->plan.seed);
-
-	if (v == 0)
-		return true;
-	return d->advice == MADV_FREE && v == (written ? NEW_WORD(addr) : old);
-}
-
-static void discard_one(struct discarder *d)
-{
-	u64 pages = d->rig->plan.bytes / PAGE, page, addr;
-	bool written;
-
-	page = next_random(&d->rnd) % (pages / 2) * 2 + d->id;
-	addr = d->rig->plan.base + page * PAGE;
-	written = d->fate[page] == WRITTEN;
-	if (d->fate[page] == ORIGINAL && next_random(&d->rnd) % 2)
-		(void)*(volatile u64 *)addr; /* half of them are made to arrive first */
-	if (madvise((void *)addr, PAGE, (int)d->advice)) {
-		d->bad++;
-		return;
-	}
-	d->ops++;
-	if (next_random(&d->rnd) % 4 && !may_read(d, addr, *(volatile u64 *)addr, written))
-		d->bad++;
-	d->fate[page] = DISCARDED;
-	if (next_random(&d->rnd) % 2 && d->advice == MADV_DONTNEED)
-		return;
-	*(volatile u64 *)addr = NEW_WORD(addr);
-	if (d->advice == MADV_FREE) /* its first words, where they are not overwritten */
-		memset((void *)(addr + 8), 0, PAGE - 8);
-	d->fate[page] = WRITTEN;
-}
-
-static void *discard(void *arg)
-{
-	struct discarder *d = arg;
-
-	while (!mf_load(&d->stop))
-		discard_one(d);
-	return NULL;
-}
-
-static u64 check_fates(struct rig *rig, const u8 *fate)
-{
-	struct rig_count c = { .right = 0 };
-	u64 i, addr, bad = 0;
-
-	for (i = 0; i < rig->plan.bytes / PAGE; i++) {
-		addr = rig->plan.base + i * PAGE;
-		if (fate[i] == ORIGINAL)
-			rig_check(addr, PAGE, rig->plan.seed, &c);
-		else if (fate[i] == DISCARDED)
-			bad += !all_zero(addr, PAGE);
-		else
-			bad += *(u64 *)addr != NEW_WORD(addr) || !all_zero(addr + 8, PAGE - 8);
-	}
-	return bad + c.zero + c.wrong + c.poisoned;
-}
-
-static int race_discards(struct rig *rig, struct mf_successor *s, u32 advice)
-{
-	u8 *fate = calloc(rig->plan.bytes / PAGE, 1);
-	struct discarder d[2];
-	u64 bad;
-	u32 i;
-	int r;
-
-	if (rig_take(rig, s))
-		return -1;
-	for (i = 0; i < 2; i++) {
-		d[i] = (struct discarder){ .rig = rig, .rnd = rig->plan.seed + i, .id = i,
-					   .fate = fate, .advice = advice };
-		pthread_create(&d[i].thread, NULL, discard, &d[i]);
-	}
-	r = mf_successor_wait(s, 20000);
-	for (i = 0; i < 2; i++)
-		mf_store(&d[i].stop, 1);
-	for (i = 0; i < 2; i++)
-		pthread_join(d[i].thread, NULL);
-	if (r)
-		return rig_say(rig, "wait: %s", mf_error());
-	bad = check_fates(rig, fate);
-	rig->suc.touch_bad = d[0].ops + d[1].ops; /* how hard it was */
-	if (d[0].bad + d[1].bad + bad)
-		return rig_say(rig, "%llu and %llu wrong reads at once, %llu in the end, %llu ops",
-			       (unsigned long long)d[0].bad, (unsigned long long)d[1].bad,
-			       (unsigned long long)bad,
-			       (unsigned long long)(d[0].ops + d[1].ops));
-	free(fate);
-	return 0;
-}
-
-static int race_dontneed(struct rig *rig, struct mf_successor *s)
-{
-	return race_discards(rig, s, MADV_DONTNEED);
-}
-
-static int race_free(struct rig *rig, struct mf_successor *s)
-{
-	return race_discards(rig, s, MADV_FREE);
-}
-
 /* ------------------------------------------------------------------ mremap */
 
 static u64 base_of(struct rig *rig)
@@ -210,8 +69,9 @@ static bool moved_right(struct rig *rig, u64 at, u64 from, size_t len)
 	u64 off, want;
 
 	for (off = 0; off < len; off += 8) {
-		want = rig_is_hole(from + off, rig->plan.seed) ? 0
-							       : rig_word(from + off, rig->plan.seed);
+		want = rig_is_hole(from + off, rig->plan.seed)
+			       ? 0
+			       : rig_word(from + off, rig->plan.seed);
 		if (*(u64 *)(at + off) != want)
 			return false;
 	}
@@ -680,7 +540,8 @@ static int write_from_absent(struct rig *rig, struct mf_successor *s)
 
 	if (rig_take(rig, s))
 		return -1;
-	if (write(fd, (void *)at, MIB) != (ssize_t)MIB || pread(fd, buf, MIB, 0) != (ssize_t)MIB)
+	if (write(fd, (void *)at, MIB) != (ssize_t)MIB ||
+	    pread(fd, buf, MIB, 0) != (ssize_t)MIB)
 		return rig_say(rig, "write: %s", strerror(errno));
 	if (memcmp(buf, (void *)at, MIB) || !moved_right(rig, (u64)buf, at, MIB))
 		return rig_say(rig, "something else was written");
@@ -696,7 +557,8 @@ static void *fault_along(void *arg)
 	u64 rnd = (u64)pthread_self(), n, at, bad = 0;
 
 	for (n = 0; n < 500; n++) {
-		at = data_page(rig, base_of(rig) + next_random(&rnd) % (BYTES / 2 / PAGE) * PAGE);
+		at = data_page(rig,
+			       base_of(rig) + next_random(&rnd) % (BYTES / 2 / PAGE) * PAGE);
 		bad += *(volatile u64 *)at != rig_word(at, rig->plan.seed);
 	}
 	return (void *)bad;
@@ -723,16 +585,7 @@ static int many_faulters(struct rig *rig, struct mf_successor *s)
 
 /* -------------------------------------------------------------------- main */
 
-struct test {
-	const char *name;
-	int (*successor)(struct rig *rig, struct mf_successor *s);
-	u32 rounds; /* 0: one */
-	bool dies;  /* the process is ended or replaced, which is as it should be */
-};
-
-static const struct test tests[] = {
-	{ "discard, racing", race_dontneed, 6 },
-	{ "free, racing", race_free, 2 },
+static const struct drain_test tests[] = {
 	{ "move pieces", move_pieces, 2 },
 	{ "move over what has not arrived", move_over, 2 },
 	{ "move and keep", move_keeping, 2 },
@@ -759,85 +612,7 @@ static const struct test tests[] = {
 	{ "many threads", many_faulters },
 };
 
-static int verdict(struct rig *rig, const struct test *t, char *why, size_t size)
-{
-	char notice[600];
-	int status = -1;
-
-	if (!rig_await_exit(rig->suc.pid, 40000, &status)) {
-		snprintf(why, size, "the successor hangs");
-		return -1;
-	}
-	if (!t->dies && (status || rig->suc.result || !rig->suc.finished)) {
-		snprintf(why, size, "status %#x: %s", status, rig->suc.error);
-		return -1;
-	}
-	if (t->dies && WIFSIGNALED(status))
-		rig_sleep_ms(500); /* the guard tells when it has seen the end */
-	rig_notice(rig, notice, sizeof(notice));
-	if (t->dies && WIFSIGNALED(status) && !strstr(notice, "mremap")) {
-		snprintf(why, size, "killed without a message: '%s'", notice);
-		return -1;
-	}
-	if (t->dies && !status && *rig->suc.error) {
-		snprintf(why, size, "%s", rig->suc.error);
-		return -1;
-	}
-	if (!rig_alone(10000)) {
-		snprintf(why, size, "somebody is left behind");
-		return -1;
-	}
-	return 0;
-}
-
-static int run(const struct test *t, u32 round)
-{
-	const struct rig_hooks hooks = { .successor = t->successor };
-	const struct rig_plan plan = { .bytes = BYTES, .timeout_ms = 5000, .flags = RIG_SLOW,
-				       .seed = 11 + round, .hooks = &hooks };
-	struct rig *rig = rig_new(&plan);
-	char why[900] = "the source does not start";
-	int r = -1;
-
-	rig_start_source(rig);
-	if (rig_await(rig, RIG_OFFER, 10000)) {
-		rig_start_successor(rig);
-		r = verdict(rig, t, why, sizeof(why));
-	}
-	if (r) {
-		printf("# %s, round %u: %s\n", t->name, round, why);
-		if (rig->ferry_pid > 0)
-			kill(rig->ferry_pid, SIGKILL);
-		kill(rig->suc.pid, SIGKILL);
-		kill(rig->src.pid, SIGKILL);
-		rig_alone(3000);
-	} else if (rig->suc.touch_bad) {
-		printf("# %s: %llu discards\n", t->name, (unsigned long long)rig->suc.touch_bad);
-	}
-	rig_free(rig);
-	return r;
-}
-
 int main(int argc, char **argv)
 {
-	u32 scale = 1, n;
-	const char *only = NULL;
-	int failed = 0, bad;
-	size_t i;
-
-	if (argc > 1)
-		only = argv[1];
-	if (argc > 2)
-		scale = (u32)atoi(argv[2]);
-	for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		if (only && *only && !strstr(tests[i].name, only))
-			continue;
-		bad = 0;
-		for (n = 0; n < (tests[i].rounds ? tests[i].rounds : 1) * scale; n++)
-			bad += run(&tests[i], n) != 0;
-		printf("%sok - %s\n", bad ? "not " : "", tests[i].name);
-		fflush(stdout);
-		failed += bad;
-	}
-	return failed ? 1 : 0;
+	return drain_tests_main(tests, sizeof(tests) / sizeof(tests[0]), argc, argv);
 }

@@ -25,6 +25,7 @@ int main(void)
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,7 +46,8 @@ struct fault {
 };
 
 static const char *const kind_names[MF_INJECT_KINDS] = {
-	"none", "ioctl", "mmap", "read", "send", "recv", "clone", "madvise", "poll", "fd", "alloc",
+	"none",	 "ioctl",   "mmap", "read", "send",  "recv",
+	"clone", "madvise", "poll", "fd",   "alloc",
 };
 
 static const int errors[MF_INJECT_KINDS][5] = {
@@ -62,13 +64,15 @@ static const int errors[MF_INJECT_KINDS][5] = {
 };
 
 static struct fault fault; /* inherited by the processes that are to have it */
-static u32 in_successor; /* how often it fired there; a clean hand-over may follow */
+static u32 in_successor;   /* how often it fired there; a clean hand-over may follow */
 static int verbose;
 
 static void arm(void)
 {
-	mf_inject_plan = (struct mf_inject_plan){ .nth = fault.nth, .forever = fault.forever,
-						  .error = fault.error, .kind = fault.kind };
+	mf_inject_plan = (struct mf_inject_plan){ .nth = fault.nth,
+						  .forever = fault.forever,
+						  .error = fault.error,
+						  .kind = fault.kind };
 }
 
 static void disarm(struct rig_side *side)
@@ -245,8 +249,11 @@ static int attempt(struct rig *rig)
 /* Has the fault been reached? -1: it ended badly. */
 static int run(const struct fault *f)
 {
-	const struct rig_plan plan = { .bytes = BYTES, .timeout_ms = 400, .seed = 3,
-				       .flags = RIG_SRC_STAYS, .hooks = &hooks };
+	const struct rig_plan plan = { .bytes = BYTES,
+				       .timeout_ms = 400,
+				       .seed = 3,
+				       .flags = RIG_SRC_STAYS,
+				       .hooks = &hooks };
 	struct rig *rig = rig_new(&plan);
 	u32 fired;
 	int r;
@@ -285,7 +292,8 @@ static bool endless(u32 kind, int error)
 		return kind == MF_INJECT_IOCTL || kind == MF_INJECT_SEND ||
 		       kind == MF_INJECT_RECV || kind == MF_INJECT_READ;
 	if (error == EINTR)
-		return kind == MF_INJECT_SEND || kind == MF_INJECT_RECV || kind == MF_INJECT_READ;
+		return kind == MF_INJECT_SEND || kind == MF_INJECT_RECV ||
+		       kind == MF_INJECT_READ;
 	/* nobody can be watched, then */
 	return kind == MF_INJECT_POLL || (kind == MF_INJECT_IOCTL && error == ENOMEM);
 }
@@ -312,6 +320,68 @@ static int series(struct fault *f, bool all, u32 *ret_runs)
 		}
 	}
 	return failed;
+}
+
+/* ---------------------------------------------------- unreadable in the source */
+
+static int declare_none(struct rig *rig, struct mf_source *src)
+{
+	void *p = mmap((void *)RIG_BASE, BYTES, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	rig_fill(RIG_BASE, BYTES, rig->plan.seed);
+	mprotect(p, BYTES, PROT_NONE);
+	return mf_source_region(src, "arena", p, BYTES, 0);
+}
+
+static int expect_poison(struct rig *rig, struct mf_successor *s)
+{
+	struct rig_count c = { .right = 0 };
+	int r;
+
+	if (rig_take(rig, s))
+		return -1;
+	r = mf_successor_wait(s, 20000);
+	if (r != -EIO)
+		return rig_say(rig, "wait: %d %s", r, mf_error());
+	mprotect((void *)RIG_BASE, BYTES, PROT_READ | PROT_WRITE);
+	rig_check(RIG_BASE, BYTES, rig->plan.seed, &c);
+	if (!c.poisoned || c.right + c.poisoned != PAGES)
+		return rig_say(rig, "%llu right, %llu poisoned, %llu zero",
+			       (unsigned long long)c.right, (unsigned long long)c.poisoned,
+			       (unsigned long long)c.zero);
+	return 0;
+}
+
+/* Reads fail from some point on: nothing can be rescued from memory without any right. */
+static int run_unreadable(void)
+{
+	static const struct rig_hooks h = { .declare = declare_none,
+					    .listening = on_listening,
+					    .successor = expect_poison };
+	const struct rig_plan plan = {
+		.bytes = BYTES, .timeout_ms = 5000, .seed = 3, .hooks = &h
+	};
+	struct rig *rig = rig_new(&plan);
+	char text[600];
+	int status = -1, r = 0;
+
+	fault = (struct fault){
+		.side = SOURCE, .kind = MF_INJECT_READ, .nth = 12, .forever = 1, .error = EIO
+	};
+	rig_start_source(rig);
+	rig_await(rig, RIG_OFFER, 5000);
+	rig_start_successor(rig);
+	if (!rig_await_exit(rig->suc.pid, 20000, &status) || status || rig->suc.result)
+		r = fail("unreadable memory", rig);
+	else if (!strstr(rig_notice(rig, text, sizeof(text)), "could not be read"))
+		r = fail("no message", rig);
+	mf_store(&rig->stop, 1);
+	if (r || !rig_alone(5000))
+		sweep_away(rig);
+	printf("%sok - unreadable in the source\n", r ? "not " : "");
+	rig_free(rig);
+	return r != 0;
 }
 
 int main(int argc, char **argv)
@@ -348,6 +418,8 @@ int main(int argc, char **argv)
 			failed += bad;
 		}
 	}
+	if (!only || !strcmp(only, "unreadable"))
+		failed += run_unreadable();
 	return failed ? 1 : 0;
 }
 

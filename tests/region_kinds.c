@@ -22,7 +22,8 @@
 
 static int map_and_fill(struct rig *rig, u64 at, size_t len, int flags, int prot)
 {
-	void *p = mmap((void *)at, len, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, -1, 0);
+	void *p = mmap((void *)at, len, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, -1,
+		       0);
 
 	if (p != (void *)at)
 		return -errno;
@@ -61,11 +62,13 @@ static int declare_thp(struct rig *rig, struct mf_source *src)
 
 static int declare_locked(struct rig *rig, struct mf_source *src)
 {
-	int r = map_and_fill(rig, rig->plan.base, rig->plan.bytes, PLAIN, PROT_READ | PROT_WRITE);
+	int r = map_and_fill(rig, rig->plan.base, rig->plan.bytes, PLAIN,
+			     PROT_READ | PROT_WRITE);
 
 	if (!r && mlock((void *)rig->plan.base, rig->plan.bytes))
 		return -errno;
-	return r ? r : mf_source_region(src, "arena", (void *)rig->plan.base, rig->plan.bytes, 0);
+	return r ? r
+		 : mf_source_region(src, "arena", (void *)rig->plan.base, rig->plan.bytes, 0);
 }
 
 static int declare_memfd(struct rig *rig, struct mf_source *src)
@@ -88,7 +91,8 @@ static int declare_huge(struct rig *rig, struct mf_source *src, u64 step)
 	u64 at, off;
 	void *p = mmap((void *)rig->plan.base, rig->plan.bytes, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB |
-			       MAP_FIXED_NOREPLACE, -1, 0);
+			       MAP_FIXED_NOREPLACE,
+		       -1, 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
@@ -159,10 +163,12 @@ static int declare_two_mappings(struct rig *rig, struct mf_source *src)
 	int r = map_and_fill(rig, rig->plan.base, half, PLAIN, PROT_READ | PROT_WRITE);
 
 	if (!r)
-		r = map_and_fill(rig, rig->plan.base + half, half, PLAIN, PROT_READ | PROT_WRITE);
+		r = map_and_fill(rig, rig->plan.base + half, half, PLAIN,
+				 PROT_READ | PROT_WRITE);
 	madvise((void *)rig->plan.base, half, MADV_HUGEPAGE);
 	madvise((void *)(rig->plan.base + half), half, MADV_DONTDUMP);
-	return r ? r : mf_source_region(src, "arena", (void *)rig->plan.base, rig->plan.bytes, 0);
+	return r ? r
+		 : mf_source_region(src, "arena", (void *)rig->plan.base, rig->plan.bytes, 0);
 }
 
 #define MANY 2000
@@ -273,12 +279,16 @@ static const struct test tests[] = {
 	{ "read only", { declare_readonly, .successor = take_and_check }, 16 * MIB },
 	{ "no right at all", { declare_none, .successor = check_none }, 8 * MIB },
 	{ "one page", { declare_small, .successor = take_and_check }, PAGE },
-	{ "not aligned to 2 MiB", { declare_small, .successor = take_and_check },
-	  10 * MIB + 5 * PAGE, 3 * PAGE },
-	{ "huge pages, not aligned", { declare_thp, .successor = take_and_check },
-	  21 * MIB + 5 * PAGE, 7 * PAGE },
+	{ "not aligned to 2 MiB",
+	  { declare_small, .successor = take_and_check },
+	  10 * MIB + 5 * PAGE,
+	  3 * PAGE },
+	{ "huge pages, not aligned",
+	  { declare_thp, .successor = take_and_check },
+	  21 * MIB + 5 * PAGE,
+	  7 * PAGE },
 	{ "two mappings", { declare_two_mappings, .successor = take_and_check }, 16 * MIB },
-	{ "2000 regions", { declare_many, .successor = check_many }, MANY * STRIDE },
+	{ "2000 regions", { declare_many, .successor = check_many }, MANY *STRIDE },
 	{ "64 GiB, nearly empty", { declare_vast, .successor = check_vast }, PAGE },
 };
 
@@ -305,8 +315,11 @@ static int finish(struct rig *rig, const char *name)
 
 static int run(const struct test *t)
 {
-	const struct rig_plan plan = { .bytes = t->bytes, .base = RIG_BASE + t->shift,
-				       .timeout_ms = 5000, .seed = 9, .hooks = &t->hooks };
+	const struct rig_plan plan = { .bytes = t->bytes,
+				       .base = RIG_BASE + t->shift,
+				       .timeout_ms = 5000,
+				       .seed = 9,
+				       .hooks = &t->hooks };
 	struct rig *rig = rig_new(&plan);
 	int r;
 
@@ -366,7 +379,8 @@ static int starve_hugetlb(struct rig *rig, struct mf_successor *s)
 	if (mf_successor_state(s, &blob, &len))
 		return rig_say(rig, "%s", mf_error());
 	p = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB | MAP_POPULATE, -1, 0);
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB | MAP_POPULATE, -1,
+		 0);
 	if (p == MAP_FAILED)
 		return rig_say(rig, "no huge pages to take away");
 	if (mf_successor_commit(s))
@@ -395,9 +409,11 @@ static int run_hugetlb(void)
 {
 	static const struct test tests_huge[] = {
 		{ "hugetlb", { declare_hugetlb, .successor = check_hugetlb }, 16 * MIB },
-		{ "hugetlb, none to spare", { declare_hugetlb, .successor = refuse_hugetlb },
+		{ "hugetlb, none to spare",
+		  { declare_hugetlb, .successor = refuse_hugetlb },
 		  16 * MIB },
-		{ "hugetlb, taken away", { declare_hugetlb_full, .successor = starve_hugetlb },
+		{ "hugetlb, taken away",
+		  { declare_hugetlb_full, .successor = starve_hugetlb },
 		  16 * MIB },
 	};
 
@@ -421,8 +437,9 @@ static u64 together(const struct rig *rig)
 
 static int ram(u32 flags, const char *name)
 {
-	const struct rig_plan plan = { .bytes = LARGE, .timeout_ms = 10000, .seed = 1,
-				       .flags = flags };
+	const struct rig_plan plan = {
+		.bytes = LARGE, .timeout_ms = 10000, .seed = 1, .flags = flags
+	};
 	const u64 limit = LARGE / 100 / 1024 + 16 * 1024;
 	struct rig *rig = rig_new(&plan);
 	u64 before, now, peak = 0;
