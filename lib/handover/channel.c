@@ -42,6 +42,22 @@ struct mf_wire_header mf_channel_header(struct mf_channel *ch)
 	};
 }
 
+/*
+ * It has closed the connection, and may have said why before: the ABORT is still to be read.
+ */
+static int last_words(struct mf_channel *ch)
+{
+	struct mf_frame f;
+	int r;
+
+	do {
+		r = mf_channel_get(ch, &f, 0);
+		mf_frame_drop(&f);
+	} while (r == 0);
+	return r == -ETIMEDOUT ? mf_fail(-EOWNERDEAD, "%s has closed the connection", ch->peer)
+			       : r;
+}
+
 int mf_channel_put(struct mf_channel *ch, int frame_len, const int *fds, size_t n_fds)
 {
 	int r = frame_len;
@@ -52,7 +68,7 @@ int mf_channel_put(struct mf_channel *ch, int frame_len, const int *fds, size_t 
 		r = mf_fdpass_send(ch->sock, ch->buf, (size_t)frame_len, fds, n_fds,
 				   ch->timeout_ms);
 	if (r == -EPIPE || r == -ECONNRESET)
-		return mf_fail(-EOWNERDEAD, "%s has closed the connection", ch->peer);
+		return last_words(ch);
 	if (r < 0)
 		return mf_fail(r, "cannot send to %s: %s", ch->peer, mf_errno_text(r));
 	return 0;
