@@ -67,6 +67,8 @@ int mf_channel_put(struct mf_channel *ch, int frame_len, const int *fds, size_t 
 	else if (r >= 0)
 		r = mf_fdpass_send(ch->sock, ch->buf, (size_t)frame_len, fds, n_fds,
 				   ch->timeout_ms);
+	if (r < 0 && !ch->stream)
+		ch->seq_out--; /* packets go whole or not at all: an ABORT may follow */
 	if (r == -EPIPE || r == -ECONNRESET)
 		return last_words(ch);
 	if (r < 0)
