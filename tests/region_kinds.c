@@ -486,9 +486,13 @@ int main(int argc, char **argv)
 	int failed = 0;
 	size_t i;
 
-	for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+	for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
+		/* a file cannot go over TCP: that is refused, and tested elsewhere */
+		if (getenv("MF_RIG_TCP") && !strcmp(tests[i].name, "memfd"))
+			continue;
 		if (argc < 2 || strstr(tests[i].name, argv[1]))
 			failed += run(&tests[i]);
+	}
 	if (argc < 2 || strstr("hugetlb", argv[1]))
 		failed += run_hugetlb();
 	if (argc < 2 || strstr("RAM", argv[1])) {

@@ -3,6 +3,7 @@
 
 #include <linux/mman.h>
 
+#include "handover/tcp_fetch.h"
 #include "uffd/event.h"
 
 #include "base/faultpath.h"
@@ -53,7 +54,13 @@ static void say_lost(const struct mf_guard *g, bool silent, u64 pages, bool kill
 
 	add(&l, "memferry: the ferry task (pid ");
 	add_number(&l, (u64)g->ferry_pid);
-	add(&l, silent ? ") of the source stopped answering; " : ") of the source died; ");
+	if (g->why) {
+		add(&l, ") of the source is lost: ");
+		add(&l, mf_fetch_why_text(mf_load(g->why)));
+		add(&l, "; ");
+	} else {
+		add(&l, silent ? ") of the source stopped answering; " : ") of the source died; ");
+	}
 	add_number(&l, pages * (MF_PAGE_SIZE / MF_KIB));
 	add(&l, " KiB had not arrived and ");
 	add(&l, killing ? "cannot be poisoned on this kernel: ending the process"

@@ -33,6 +33,7 @@ struct mf_guard {
 	int done;	  /* eventfd: written once the outcome is final */
 	int notice_fd;	  /* -1: none */
 	s32 ferry_pid;	  /* for messages */
+	const u32 *why;	  /* over TCP: what the fetcher says, enum mf_fetch_why; else NULL */
 	u64 stall_ns;	  /* no heartbeat for so long: the ferry is lost */
 	u32 said_bad;	  /* that pages could not be read in the source */
 	u32 hurry;	  /* the main process has done with us */

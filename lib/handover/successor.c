@@ -13,6 +13,7 @@
 #include "handover/address.h"
 #include "handover/limits.h"
 #include "handover/retired.h"
+#include "handover/tcp_fetch.h"
 #include "uffd/open.h"
 #include "uffd/op.h"
 
@@ -564,8 +565,9 @@ static int outcome(const struct mf_successor *s)
 	if (mf_load(&sh->phase) == MF_PHASE_LOST)
 		return mf_fail(-EOWNERDEAD,
 			       "the ferry task (pid %d) of the source was lost before all had "
-			       "arrived: %llu KiB are poisoned, touching them is SIGBUS",
-			       s->ferry_pid,
+			       "arrived%s%s: %llu KiB are poisoned, touching them is SIGBUS",
+			       s->ferry_pid, s->fetch_mem ? "; " : "",
+			       s->fetch_mem ? mf_fetch_why_text(s->fetch_mem->why) : "",
 			       (unsigned long long)(sh->pages_poisoned * MF_PAGE_SIZE / MF_KIB));
 	if (sh->pages_poisoned)
 		return mf_fail(-EIO,

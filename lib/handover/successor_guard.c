@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "base/sys.h"
 #include "handover/successor.h"
+#include "handover/tcp_fetch.h"
 
 static int open_proc(const char *path, int *ret_fd)
 {
@@ -64,6 +65,7 @@ static int fill(struct mf_successor *s)
 	g->maps = s->maps;
 	g->ferry_pidfd = s->ferry_pidfd;
 	g->ferry_pid = s->ferry_pid;
+	g->why = s->fetch_mem ? &s->fetch_mem->why : NULL;
 	g->main_pidfd = s->self_pidfd;
 	g->bell = s->guard_bell;
 	g->ferry_bell = s->ferry_bell;

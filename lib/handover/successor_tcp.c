@@ -143,6 +143,7 @@ static void fill(struct mf_successor *s)
 	d->peer_pidfd = s->self_pidfd;
 	d->zeros = s->fetch_zeros;
 	d->pagemap = d->mem = -1;
+	d->peer_pagemap = s->pagemap;
 	d->ordinary = !!(s->opts.flags & MF_SUCCESSOR_ORDINARY_PRIORITY);
 	d->placement = s->opts.placement == MF_PLACE_AUTO ? MF_PLACE_SAME : s->opts.placement;
 	s->sh->placement = d->placement;
@@ -177,7 +178,7 @@ static int prepare_memory(struct mf_successor *s)
 int mf_suc_tcp_start_fetch(struct mf_successor *s)
 {
 	struct mf_task_opts opts = { .size = sizeof(opts), .name = "mf-fetch" };
-	int keep[7], r;
+	int keep[8], r;
 	long fd;
 
 	fd = mf_sys_eventfd(0, 02000000 | 04000 /* EFD_CLOEXEC | EFD_NONBLOCK */);
@@ -195,6 +196,7 @@ int mf_suc_tcp_start_fetch(struct mf_successor *s)
 	keep[4] = s->ch.sock;
 	keep[5] = s->urgent.sock;
 	keep[6] = s->receiver_bell;
+	keep[7] = s->pagemap;
 	opts.keep_fds = keep;
 	opts.n_keep_fds = ARRAY_SIZE(keep);
 	r = mf_task_start(mf_fetch_main, s->fetch_mem, &opts, &s->fetch);

@@ -88,6 +88,24 @@ void mf_fetch_layout(struct mf_fetch *f, const struct mf_drain_region *region, u
 
 /* --------------------------------------------------------------- receiving */
 
+const char *mf_fetch_why_text(u32 why)
+{
+	switch (why) {
+	case MF_WHY_CLOSED:
+		return "a connection to it ended";
+	case MF_WHY_SILENT:
+		return "it has sent nothing for too long";
+	case MF_WHY_CHECKSUM:
+		return "a page did not arrive as it was sent (wrong checksum)";
+	case MF_WHY_NONSENSE:
+		return "it does not follow the protocol";
+	case MF_WHY_KERNEL:
+		return "a page that came from it could not be placed";
+	default:
+		return "the task that fetched from it was killed";
+	}
+}
+
 void mf_fetch_fail(struct mf_fetch *f, enum mf_fetch_why why)
 {
 	/* our end closes both connections and lets the guard do the rest */

@@ -83,6 +83,7 @@ struct mf_fetch {
 };
 
 int mf_fetch_main(void *fetch);
+const char *mf_fetch_why_text(u32 why);
 
 u64 mf_fetch_bytes(const struct mf_drain_region *region, u32 n_regions, u32 n_wire);
 /* Lays it out in zeroed memory of that size; @wire[i] is the wire's number of @region[i]. */

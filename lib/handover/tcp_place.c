@@ -351,6 +351,8 @@ static u64 put_bite(struct mf_fetch *f, const struct mf_drain_region *r, u64 src
 	mf_add(&f->sh->pages_copy, done / MF_PAGE_SIZE);
 	for (i = 0; i < done; i += r->page_size)
 		note_got(f, r, src + i);
+	if (*ret_err == -EEXIST && mf_drain_exists(f->d, r, dst + done) != MF_EXISTS)
+		*ret_err = -ENOMEM;
 	if (*ret_err == -EEXIST)
 		mf_op_wake(f->d->uffd, dst + done, r->page_size);
 	*ret_tried = n - done;
