@@ -186,8 +186,9 @@ u32 rig_count_maps(void)
 /* ------------------------------------------------------------------- steps */
 
 static const char *const step_names[RIG_STEPS] = {
-	"none",	     "offer",	  "attached",  "mapped", "quiesced", "saved",  "state", "prepared",
-	"precommit", "committed", "early",     "middle", "late",     "drained", "done",
+	"none",	 "offer",  "attached", "mapped",    "quiesced",
+	"saved", "state",  "prepared", "precommit", "committed",
+	"early", "middle", "late",     "drained",   "done",
 };
 
 const char *rig_step_name(enum rig_step step)
@@ -291,7 +292,8 @@ static int on_resume(void *arg)
 static void *map_region(const struct rig_plan *plan)
 {
 	void *p = mmap((void *)plan->base, plan->bytes, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+		       0);
 
 	if (p == MAP_FAILED)
 		return NULL;
@@ -764,8 +766,9 @@ bool rig_take_over(struct rig *rig, char *why, size_t size)
 	}
 	if (status || !rig->suc.committed || rig->suc.result || rig->suc.touch_bad ||
 	    rig->suc.count.right != pages) {
-		snprintf(why, size, "the clean hand-over failed: status %#x, %d, %llu of %llu, %s",
-			 status, rig->suc.result, (unsigned long long)rig->suc.count.right,
+		snprintf(why, size,
+			 "the clean hand-over failed: status %#x, %d, %llu of %llu, %s", status,
+			 rig->suc.result, (unsigned long long)rig->suc.count.right,
 			 (unsigned long long)pages, rig->suc.error);
 		return false;
 	}

@@ -33,10 +33,10 @@ enum rig_step {
 	RIG_STEPS,
 };
 
-#define RIG_THP (1u << 0)      /* the region asks for huge pages */
-#define RIG_TOUCH (1u << 1)    /* threads of the successor touch pages during the drain */
+#define RIG_THP (1u << 0)	/* the region asks for huge pages */
+#define RIG_TOUCH (1u << 1)	/* threads of the successor touch pages during the drain */
 #define RIG_SRC_STAYS (1u << 2) /* the source waits for the drain and checks for leaks */
-#define RIG_SLOW (1u << 3)     /* the successor's own waits last 20 seconds */
+#define RIG_SLOW (1u << 3)	/* the successor's own waits last 20 seconds */
 
 struct rig;
 struct rig_side;
@@ -80,7 +80,7 @@ struct rig_count {
 /* What one process says of itself. */
 struct rig_side {
 	pid_t pid;
-	int result;	/* of the call that ended the attempt */
+	int result; /* of the call that ended the attempt */
 	char error[600];
 	u32 resumed;	/* source: how often */
 	u32 quiesced;	/* source: how often the callback ran */
@@ -91,8 +91,8 @@ struct rig_side {
 	u32 finished; /* it came to its end by itself */
 	u32 fds_before, fds_after;
 	u32 maps_before, maps_after; /* source: lines of /proc/self/maps */
-	u32 fired; /* faults that were injected */
-	u64 touch_bad; /* touching threads: neither right nor poisoned */
+	u32 fired;		     /* faults that were injected */
+	u64 touch_bad;		     /* touching threads: neither right nor poisoned */
 	u64 stats_poisoned;
 	struct rig_count count;
 };

@@ -144,8 +144,8 @@ static int outcome_of_successor(struct rig *rig, const char *what)
 	if (!clean(&d->count) || d->count.right + d->count.poisoned != pages) {
 		printf("# right %llu zero %llu wrong %llu poisoned %llu of %llu\n",
 		       (unsigned long long)d->count.right, (unsigned long long)d->count.zero,
-		       (unsigned long long)d->count.wrong, (unsigned long long)d->count.poisoned,
-		       (unsigned long long)pages);
+		       (unsigned long long)d->count.wrong,
+		       (unsigned long long)d->count.poisoned, (unsigned long long)pages);
 		return fail(what, "pages are neither right nor poisoned");
 	}
 	if (d->lost)
@@ -321,7 +321,8 @@ static int run_cell(const struct cell *c)
 static bool representative(const struct cell *c)
 {
 	if (c->sig == SIGSTOP)
-		return c->step == RIG_QUIESCED || c->step == RIG_PREPARED || c->step == RIG_EARLY;
+		return c->step == RIG_QUIESCED || c->step == RIG_PREPARED ||
+		       c->step == RIG_EARLY;
 	return c->step == RIG_MAPPED || c->step == RIG_QUIESCED || c->step == RIG_PREPARED ||
 	       c->step == RIG_PRECOMMIT || c->step == RIG_COMMITTED || c->step == RIG_EARLY;
 }

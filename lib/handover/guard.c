@@ -59,7 +59,8 @@ static void say_lost(const struct mf_guard *g, bool silent, u64 pages, bool kill
 		add(&l, mf_fetch_why_text(mf_load(g->why)));
 		add(&l, "; ");
 	} else {
-		add(&l, silent ? ") of the source stopped answering; " : ") of the source died; ");
+		add(&l,
+		    silent ? ") of the source stopped answering; " : ") of the source died; ");
 	}
 	add_number(&l, pages * (MF_PAGE_SIZE / MF_KIB));
 	add(&l, " KiB had not arrived and ");
@@ -73,8 +74,9 @@ static void say_fatal(const struct mf_guard *g, u32 why)
 	struct line l = { .n = 0 };
 
 	if (why == MF_FATAL_REMAPS)
-		add(&l, "memferry: too many mremap() calls in regions that were still arriving; "
-			"the process was ended because its memory could not be followed");
+		add(&l,
+		    "memferry: too many mremap() calls in regions that were still arriving; "
+		    "the process was ended because its memory could not be followed");
 	else
 		add(&l, "memferry: the ferry task of the source could neither bring a page nor "
 			"poison it; the process was ended so that it cannot read zeros");
@@ -88,8 +90,9 @@ static void say_bad(struct mf_guard *g)
 	if (g->said_bad)
 		return;
 	g->said_bad = 1;
-	add(&l, "memferry: pages could not be read in the source any more (bad memory?) and are "
-		"poisoned here: touching them is SIGBUS");
+	add(&l,
+	    "memferry: pages could not be read in the source any more (bad memory?) and are "
+	    "poisoned here: touching them is SIGBUS");
 	say(g, &l);
 }
 
@@ -97,8 +100,9 @@ static void say_refused(const struct mf_guard *g)
 {
 	struct line l = { .n = 0 };
 
-	add(&l, "memferry: the hand-over was given up and the source runs on: its memory cannot "
-		"be had here, touching it is SIGBUS");
+	add(&l,
+	    "memferry: the hand-over was given up and the source runs on: its memory cannot "
+	    "be had here, touching it is SIGBUS");
 	say(g, &l);
 }
 

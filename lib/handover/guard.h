@@ -24,23 +24,23 @@ struct mf_guard_region {
 struct mf_guard {
 	struct mf_shared *sh;
 	int uffd;
-	int pagemap;	  /* of this space */
-	int maps;	  /* of this space */
+	int pagemap; /* of this space */
+	int maps;    /* of this space */
 	int ferry_pidfd;
-	int main_pidfd;	  /* of the process whose space this is */
-	int bell;	  /* eventfd: the ferry or the main process wants us to look */
-	int ferry_bell;	  /* eventfd: wakes the ferry's pilot */
-	int done;	  /* eventfd: written once the outcome is final */
-	int notice_fd;	  /* -1: none */
-	s32 ferry_pid;	  /* for messages */
-	const u32 *why;	  /* over TCP: what the fetcher says, enum mf_fetch_why; else NULL */
-	u64 stall_ns;	  /* no heartbeat for so long: the ferry is lost */
-	u32 said_bad;	  /* that pages could not be read in the source */
-	u32 hurry;	  /* the main process has done with us */
-	u32 beat;	  /* counts the guard's rounds: a stopped guard is noticed */
-	u32 poisoned;	  /* anything at all is */
-	u32 n_poisoned;	  /* of the moved ranges */
-	u32 n_released;	  /* of regions and moved ranges */
+	int main_pidfd; /* of the process whose space this is */
+	int bell;	/* eventfd: the ferry or the main process wants us to look */
+	int ferry_bell; /* eventfd: wakes the ferry's pilot */
+	int done;	/* eventfd: written once the outcome is final */
+	int notice_fd;	/* -1: none */
+	s32 ferry_pid;	/* for messages */
+	const u32 *why; /* over TCP: what the fetcher says, enum mf_fetch_why; else NULL */
+	u64 stall_ns;	/* no heartbeat for so long: the ferry is lost */
+	u32 said_bad;	/* that pages could not be read in the source */
+	u32 hurry;	/* the main process has done with us */
+	u32 beat;	/* counts the guard's rounds: a stopped guard is noticed */
+	u32 poisoned;	/* anything at all is */
+	u32 n_poisoned; /* of the moved ranges */
+	u32 n_released; /* of regions and moved ranges */
 	u32 n_regions;
 	struct mf_guard_region *region;
 	u64 map[512];

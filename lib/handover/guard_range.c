@@ -171,9 +171,9 @@ void mf_guard_release(struct mf_guard *g)
 	find_growth(g, &grown);
 	for (; g->n_released < n_ranges(g); g->n_released++) {
 		r = range_at(g, g->n_released);
-		let_go(g, &r, g->n_released < g->n_regions
-				      ? g->region[g->n_released].poisoned
-				      : g->poisoned);
+		let_go(g, &r,
+		       g->n_released < g->n_regions ? g->region[g->n_released].poisoned
+						    : g->poisoned);
 	}
 	for (i = 0; i < grown.n; i++)
 		let_go(g, &grown.piece[i], g->poisoned);

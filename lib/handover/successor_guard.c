@@ -51,8 +51,8 @@ static int fill(struct mf_successor *s)
 	long p;
 	u32 i;
 
-	s->guard_bytes = mf_align_up(sizeof(*g) + s->n_regions * sizeof(*g->region),
-				     MF_PAGE_SIZE);
+	s->guard_bytes =
+		mf_align_up(sizeof(*g) + s->n_regions * sizeof(*g->region), MF_PAGE_SIZE);
 	p = mf_sys_mmap(NULL, s->guard_bytes, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (mf_is_err(p))
