@@ -40,7 +40,7 @@ u32 mf_crc32c_table(u32 crc, const void *data, size_t len)
 typedef u64 __attribute__((may_alias, aligned(1))) u64_any;
 
 #if defined(__x86_64__)
-#define TARGET __attribute__((target("sse4.2")))
+#define TARGET __attribute__((target("sse4.2,pclmul")))
 
 TARGET static inline u32 step8(u32 crc, u64 v)
 {
@@ -56,7 +56,42 @@ static bool cpu_can(void)
 {
 	unsigned int a, b, c, d;
 
-	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_2);
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_2) && (c & bit_PCLMUL);
+}
+
+/*
+ * The instruction takes one word a cycle, but gives its result after three: so three lanes
+ * side by side, joined in the end. A checksum moves past n bytes of zeros when it is
+ * multiplied by x^8n modulo the polynomial. A carry-less product of two reflected numbers
+ * is one bit short, and the instruction that reduces it multiplies by x^32: x^(8n - 33) is
+ * what stands here, reflected. Three lanes are a page but for 16 bytes.
+ */
+#define LANE 1360
+#define PAST_LANE 0x3f70cc6fu
+#define PAST_TWO_LANES 0x5aa1f3cfu
+
+typedef long long v2di __attribute__((vector_size(16)));
+
+TARGET static inline u32 past(u32 crc, u32 by)
+{
+	v2di a = { crc, 0 }, b = { by, 0 };
+
+	a = __builtin_ia32_pclmulqdq128(a, b, 0);
+	return step8(0, (u64)a[0]);
+}
+
+TARGET static u32 three_lanes(u32 crc, const u8 *p)
+{
+	const u64_any *w = (const u64_any *)p;
+	u32 second = 0, third = 0;
+	size_t i;
+
+	for (i = 0; i < LANE / 8; i++) {
+		crc = step8(crc, w[i]);
+		second = step8(second, w[i + LANE / 8]);
+		third = step8(third, w[i + 2 * LANE / 8]);
+	}
+	return past(crc, PAST_TWO_LANES) ^ past(second, PAST_LANE) ^ third;
 }
 #elif defined(__aarch64__)
 /* in assembly, because compilers do not agree on what the builtins are called */
@@ -89,6 +124,10 @@ TARGET u32 mf_crc32c_cpu(u32 crc, const void *data, size_t len)
 	const u8 *p = data;
 
 	crc = ~crc;
+#ifdef LANE
+	for (; len >= 3 * LANE; len -= 3 * LANE, p += 3 * LANE)
+		crc = three_lanes(crc, p);
+#endif
 	for (; len >= 8; len -= 8, p += 8)
 		crc = step8(crc, *(const u64_any *)p);
 	while (len--)
