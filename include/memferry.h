@@ -385,8 +385,7 @@ struct mf_successor;
  * A promise: until all has arrived the application does not discard region memory
  * (MADV_DONTNEED, MADV_FREE) and does not mremap() it. Then no such event has to be waited
  * for between fault and drain: faults are served faster, and the drain is faster while
- * they come. If the promise is broken, what was discarded may come back with its old
- * contents, and what was moved is lost.
+ * they come. If the promise is broken the process is ended (SIGKILL), and notice_fd tells.
  */
 #define MF_SUCCESSOR_FIXED_MAPPINGS (1u << 2)
 /* As MF_SOURCE_ORDINARY_PRIORITY, for the fault thread that works here when it is over TCP. */

@@ -3,7 +3,9 @@
  * Two threads discard pages, arrived and not, as fast as they can while the ferry brings
  * them: what was discarded reads as zeros, and what was written after that stays.
  */
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -133,7 +135,60 @@ static int race_free(struct rig *rig, struct mf_successor *s)
 	return race_discards(rig, s, MADV_FREE);
 }
 
+/* ---------------------------------------------------------------- promises */
+
+/* Everything is touched while it arrives, without a discard: it is all right in the end. */
+static int keep_promise(struct rig *rig, struct mf_successor *s)
+{
+	u64 rnd = rig->plan.seed, i;
+
+	if (rig_take(rig, s))
+		return -1;
+	for (i = 0; i < 20000; i++)
+		(void)*(volatile u64 *)(rig->plan.base +
+					next_random(&rnd) % rig->plan.bytes / PAGE * PAGE);
+	return rig_all_right(rig, s, rig->plan.base, rig->plan.bytes);
+}
+
+/* What was not to be done is done while the ferry cannot have finished: that is the end. */
+static int held(struct rig *rig, struct mf_successor *s)
+{
+	if (rig_take(rig, s))
+		return -1;
+	kill(rig->ferry_pid, SIGSTOP);
+	return mf_successor_wait(s, 0) ? 0 : -ENODATA;
+}
+
+static int ended(struct rig *rig, struct mf_successor *s)
+{
+	kill(rig->ferry_pid, SIGCONT);
+	mf_successor_wait(s, 5000);
+	return rig_say(rig, "the promise was broken, and nothing happened");
+}
+
+static void *discard_late(void *arg)
+{
+	madvise(arg, PAGE, MADV_DONTNEED); /* waits until the ferry runs again */
+	return NULL;
+}
+
+static int break_by_discard(struct rig *rig, struct mf_successor *s)
+{
+	pthread_t thread;
+	int r = held(rig, s);
+
+	if (r)
+		return r == -ENODATA ? 0 : r; /* it was all there already: nothing to see */
+	pthread_create(&thread, NULL, discard_late,
+		       (void *)(rig->plan.base + rig->plan.bytes - PAGE));
+	rig_sleep_ms(50);
+	return ended(rig, s);
+}
+
 static const struct drain_test tests[] = {
+	{ "promise kept", keep_promise, 3, false, MF_SUCCESSOR_FIXED_MAPPINGS },
+	{ "promise broken", break_by_discard, 1, true, MF_SUCCESSOR_FIXED_MAPPINGS,
+	  "promised" },
 	{ "discard, racing", race_dontneed, 6 },
 	{ "free, racing", race_free, 2 },
 };

@@ -22,7 +22,7 @@ static int verdict(struct rig *rig, const struct drain_test *t, char *why, size_
 	if (t->dies && WIFSIGNALED(status))
 		rig_sleep_ms(500); /* the guard tells when it has seen the end */
 	rig_notice(rig, notice, sizeof(notice));
-	if (t->dies && WIFSIGNALED(status) && !strstr(notice, "mremap")) {
+	if (t->dies && WIFSIGNALED(status) && !strstr(notice, t->told ? t->told : "mremap")) {
 		snprintf(why, size, "killed without a message: '%s'", notice);
 		return -1;
 	}
@@ -44,6 +44,7 @@ static int run(const struct drain_test *t, u32 round)
 				       .timeout_ms = 5000,
 				       .flags = RIG_SLOW,
 				       .seed = 11 + round,
+				       .successor_flags = t->flags,
 				       .hooks = &hooks };
 	struct rig *rig = rig_new(&plan);
 	char why[900] = "the source does not start";

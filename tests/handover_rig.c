@@ -650,6 +650,7 @@ static void successor_main(struct rig *rig)
 		.app = "rig",
 		.timeout_ms = rig->plan.flags & RIG_SLOW ? 20000 : rig->plan.timeout_ms,
 		.placement = MF_PLACE_SAME,
+		.flags = rig->plan.successor_flags,
 		.notice_fd = rig->notice[1],
 	};
 	struct mf_successor *s = NULL;

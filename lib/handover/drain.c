@@ -187,12 +187,26 @@ static long read_gated(struct mf_drain *d, struct mf_event *ev)
 	return n;
 }
 
+/*
+ * The successor promised that there is nothing but faults. If it broke that, the drainer may
+ * have copied what it should not: loudly, then.
+ */
+static long read_freely(struct mf_drain *d, struct mf_event *ev)
+{
+	long n = mf_event_read(d->uffd, ev, MF_INBOX), i;
+
+	for (i = 0; i < n; i++)
+		if (ev[i].kind != MF_EVENT_FAULT)
+			mf_drain_fatal(d, MF_FATAL_PROMISE);
+	return n;
+}
+
 static void serve_uffd(struct mf_drain *d)
 {
 	struct mf_event ev[MF_INBOX];
 	long n, i;
 
-	n = d->no_events ? mf_event_read(d->uffd, ev, MF_INBOX) : read_gated(d, ev);
+	n = d->no_events ? read_freely(d, ev) : read_gated(d, ev);
 	for (i = 0; i < n; i++)
 		if (ev[i].kind == MF_EVENT_FAULT)
 			mf_drain_fault(d, &ev[i]);

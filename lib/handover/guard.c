@@ -19,7 +19,7 @@
 /* ----------------------------------------------------------------- notices */
 
 struct line {
-	char text[256];
+	char text[384];
 	u32 n;
 };
 
@@ -77,6 +77,10 @@ static void say_fatal(const struct mf_guard *g, u32 why)
 		add(&l,
 		    "memferry: too many mremap() calls in regions that were still arriving; "
 		    "the process was ended because its memory could not be followed");
+	else if (why == MF_FATAL_PROMISE)
+		add(&l, "memferry: the application discarded or moved memory that was still "
+			"arriving, which it had promised not to do; it was ended so that it "
+			"cannot read what is not right");
 	else
 		add(&l, "memferry: the ferry task of the source could neither bring a page nor "
 			"poison it; the process was ended so that it cannot read zeros");

@@ -42,6 +42,7 @@ enum mf_fatal {
 	MF_FATAL_NONE = 0,
 	MF_FATAL_REMAPS = 1, /* too many mremap() calls to follow during one drain */
 	MF_FATAL_PAGE = 2,   /* a page could be neither brought nor poisoned */
+	MF_FATAL_PROMISE = 3, /* discarded or moved, after a promise not to */
 };
 
 #define MF_INBOX 16
@@ -102,7 +103,7 @@ struct mf_shared {
 	 * then must leave behind where to: the guard looks, if inbox_open is set.
 	 */
 	u32 inbox_open;
-	u32 no_events; /* MF_SUCCESSOR_FIXED_MAPPINGS: there is nothing but faults */
+	u32 no_events; /* MF_SUCCESSOR_FIXED_MAPPINGS: no gate; an event ends it */
 	u64 inbox[MF_INBOX][4]; /* struct uffd_msg */
 	struct mf_shared_range hint[MF_HINTS];
 	struct mf_shared_remap remap[MF_REMAPS];

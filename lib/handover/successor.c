@@ -130,9 +130,7 @@ static int hear_regions(struct mf_successor *s)
 
 static int open_kernel_objects(struct mf_successor *s)
 {
-	const u64 need = s->opts.flags & MF_SUCCESSOR_FIXED_MAPPINGS
-				 ? 0
-				 : MF_UFFD_FEATURE_EVENT_REMOVE | MF_UFFD_FEATURE_EVENT_REMAP;
+	const u64 need = MF_UFFD_FEATURE_EVENT_REMOVE | MF_UFFD_FEATURE_EVENT_REMAP;
 	const u64 want = MF_UFFD_FEATURE_THREAD_ID | MF_UFFD_FEATURE_POISON |
 			 MF_UFFD_FEATURE_MISSING_HUGETLBFS;
 	int *bell[] = { &s->ferry_bell, &s->guard_bell, &s->done };
