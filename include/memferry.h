@@ -74,12 +74,12 @@ enum mf_probe_state {
 
 struct mf_probe_item {
 	size_t size;
-	const char *name;	  /* "ioctl.move", "sem.move_thp": stable, dotted */
-	const char *group;	  /* "access", "feature", "ioctl", "semantics" */
-	const char *about;	  /* what it is and what memferry uses it for */
+	const char *name;  /* "ioctl.move", "sem.move_thp": stable, dotted */
+	const char *group; /* "access", "feature", "ioctl", "semantics" */
+	const char *about; /* what it is and what memferry uses it for */
 	enum mf_probe_state state;
-	const char *why;	  /* what was tried and what came back */
-	const char *remedy;	  /* what to do, "" if there is nothing to do */
+	const char *why;    /* what was tried and what came back */
+	const char *remedy; /* what to do, "" if there is nothing to do */
 };
 
 struct mf_probe;
@@ -193,10 +193,10 @@ struct mf_task;
 
 struct mf_task_opts {
 	size_t size;
-	const char *name;     /* comm, at most 15 bytes; default "mf-task" */
-	size_t stack_bytes;   /* default 64 KiB */
-	const int *keep_fds;  /* the descriptors that it keeps; all others are closed */
-	size_t n_keep_fds;    /* numbers stay the same as in the caller */
+	const char *name;    /* comm, at most 15 bytes; default "mf-task" */
+	size_t stack_bytes;  /* default 64 KiB */
+	const int *keep_fds; /* the descriptors that it keeps; all others are closed */
+	size_t n_keep_fds;   /* numbers stay the same as in the caller */
 };
 
 /* -EAGAIN, -ENOMEM: no task to be had (pids limit, memory). */
@@ -224,24 +224,24 @@ struct mf_latency {
 /* What a hand-over did so far. The caller sets .size; may be read at any time. */
 struct mf_stats {
 	size_t size;
-	uint64_t bytes_total;	  /* of all moved regions, holes included */
-	uint64_t bytes_done;	  /* arrived, or known to be holes */
-	uint64_t pages_move;	  /* 4 KiB units by route: UFFDIO_MOVE within one space */
-	uint64_t pages_give;	  /* UFFDIO_MOVE across spaces */
-	uint64_t pages_copy;	  /* UFFDIO_COPY */
-	uint64_t pages_fd;	  /* passed in place by their file descriptor */
-	uint64_t pages_zero;	  /* holes, or discarded by the successor under way */
-	uint64_t pages_poisoned;  /* contents lost: access is SIGBUS */
-	uint64_t pages_released;  /* given back by the source */
-	uint64_t pages_huge;	  /* put together again to huge pages after they arrived */
-	uint64_t faults;	  /* fault messages served */
-	uint64_t blackout_ns;	  /* quiesce asked for .. commit done */
-	uint64_t drain_ns;	  /* commit .. last page arrived; 0 while draining */
-	uint64_t total_ns;	  /* attach .. last page arrived; 0 while draining */
-	struct mf_latency serve;  /* fault message read .. page placed, in the ferry */
-	struct mf_latency fault;  /* seen by the faulting thread: sampled, see options */
-	uint32_t placement;	  /* MF_PLACE_*: where faults are served */
-	uint32_t place_same_ns;	  /* what the three placements cost here when measured */
+	uint64_t bytes_total;	 /* of all moved regions, holes included */
+	uint64_t bytes_done;	 /* arrived, or known to be holes */
+	uint64_t pages_move;	 /* 4 KiB units by route: UFFDIO_MOVE within one space */
+	uint64_t pages_give;	 /* UFFDIO_MOVE across spaces */
+	uint64_t pages_copy;	 /* UFFDIO_COPY */
+	uint64_t pages_fd;	 /* passed in place by their file descriptor */
+	uint64_t pages_zero;	 /* holes, or discarded by the successor under way */
+	uint64_t pages_poisoned; /* contents lost: access is SIGBUS */
+	uint64_t pages_released; /* given back by the source */
+	uint64_t pages_huge;	 /* put together again to huge pages after they arrived */
+	uint64_t faults;	 /* fault messages served */
+	uint64_t blackout_ns;	 /* quiesce asked for .. commit done */
+	uint64_t drain_ns;	 /* commit .. last page arrived; 0 while draining */
+	uint64_t total_ns;	 /* attach .. last page arrived; 0 while draining */
+	struct mf_latency serve; /* fault message read .. page placed, in the ferry */
+	struct mf_latency fault; /* seen by the faulting thread: sampled, see options */
+	uint32_t placement;	 /* MF_PLACE_*: where faults are served */
+	uint32_t place_same_ns;	 /* what the three placements cost here when measured */
 	uint32_t place_spin_ns;
 	uint32_t place_sleep_ns;
 };
@@ -272,19 +272,19 @@ struct mf_state; /* what save() fills */
 
 struct mf_source_opts {
 	size_t size;
-	const char *app;	/* name of the application; the successor must say the same */
-	uint32_t app_version;	/* schema of the saved state; told to the successor */
-	uint32_t timeout_ms;	/* bound for every wait on the other side; default 5000 */
+	const char *app;      /* name of the application; the successor must say the same */
+	uint32_t app_version; /* schema of the saved state; told to the successor */
+	uint32_t timeout_ms;  /* bound for every wait on the other side; default 5000 */
 	/*
 	 * Called from mf_source_dispatch(), in this order. Return 0 or -errno; a
 	 * failure cancels the hand-over and calls resume(). Any may be NULL.
 	 */
 	int (*quiesce)(void *arg); /* stop every thread that writes to a region */
 	int (*save)(void *arg, struct mf_state *state);
-	int (*resume)(void *arg);   /* the hand-over did not happen: go on serving */
+	int (*resume)(void *arg);    /* the hand-over did not happen: go on serving */
 	void (*released)(void *arg); /* committed: the memory is no longer ours */
 	void *arg;
-	uint32_t flags; /* MF_SOURCE_* */
+	uint32_t flags;	    /* MF_SOURCE_* */
 	uint32_t placement; /* MF_PLACE_* */
 };
 
@@ -393,12 +393,12 @@ struct mf_successor;
 
 struct mf_successor_opts {
 	size_t size;
-	const char *app;       /* must equal the source's */
-	uint32_t timeout_ms;   /* bound for every wait on the other side; default 5000 */
-	uint32_t flags;	       /* MF_SUCCESSOR_* */
-	const uint8_t *token;  /* MF_TOKEN_BYTES, or NULL */
-	uint32_t placement;    /* MF_PLACE_* */
-	uint32_t sample_hz;    /* touch this many absent pages a second from a thread of
+	const char *app;      /* must equal the source's */
+	uint32_t timeout_ms;  /* bound for every wait on the other side; default 5000 */
+	uint32_t flags;	      /* MF_SUCCESSOR_* */
+	const uint8_t *token; /* MF_TOKEN_BYTES, or NULL */
+	uint32_t placement;   /* MF_PLACE_* */
+	uint32_t sample_hz;   /* touch this many absent pages a second from a thread of
 				* the library and time them: fills mf_stats.fault */
 	/*
 	 * If memory is lost (the source's side died before all had arrived) a line

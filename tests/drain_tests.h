@@ -12,9 +12,9 @@
 struct drain_test {
 	const char *name;
 	int (*successor)(struct rig *rig, struct mf_successor *s);
-	u32 rounds; /* 0: one */
-	bool dies;  /* the process is ended or replaced, which is as it should be */
-	u32 flags;  /* MF_SUCCESSOR_* */
+	u32 rounds;	  /* 0: one */
+	bool dies;	  /* the process is ended or replaced, which is as it should be */
+	u32 flags;	  /* MF_SUCCESSOR_* */
 	const char *told; /* what the notice of its end speaks of; default: mremap */
 };
 

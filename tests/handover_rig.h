@@ -60,7 +60,7 @@ struct rig_plan {
 	u64 seed;
 	u64 base; /* 0: RIG_BASE */
 	const struct rig_hooks *hooks;
-	u32 source_flags; /* MF_SOURCE_* */
+	u32 source_flags;    /* MF_SOURCE_* */
 	u32 successor_flags; /* MF_SUCCESSOR_* */
 };
 

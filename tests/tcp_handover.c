@@ -48,10 +48,10 @@ struct scene {
 struct test {
 	const char *name;
 	int (*successor)(struct scene *s);
-	size_t state;	     /* bytes that the source saves */
+	size_t state; /* bytes that the source saves */
 	u32 source_flags;
-	bool with_fd;	     /* the source has a descriptor to hand over */
-	bool with_memfd;     /* and a region on a memfd */
+	bool with_fd;	 /* the source has a descriptor to hand over */
+	bool with_memfd; /* and a region on a memfd */
 	bool relocatable;
 	struct proxy_plan proxy;
 	/* how it must end */
@@ -148,8 +148,11 @@ static void serve(struct scene *s, struct mf_source *src)
 
 static void source_main(struct scene *s)
 {
-	struct mf_source_opts o = { .size = sizeof(o), .app = "tcp", .timeout_ms = TIMEOUT_MS,
-				    .save = on_save, .flags = now->source_flags };
+	struct mf_source_opts o = { .size = sizeof(o),
+				    .app = "tcp",
+				    .timeout_ms = TIMEOUT_MS,
+				    .save = on_save,
+				    .flags = now->source_flags };
 	struct mf_source *src;
 
 	if (mf_source_new(&o, &src) || declare(src) ||
@@ -166,10 +169,12 @@ static void source_main(struct scene *s)
 
 /* --------------------------------------------------------------- successor */
 
-static int attach_as(struct scene *s, const char *app, const u8 *token, struct mf_successor **ret)
+static int attach_as(struct scene *s, const char *app, const u8 *token,
+		     struct mf_successor **ret)
 {
-	struct mf_successor_opts o = { .size = sizeof(o), .app = app, .timeout_ms = TIMEOUT_MS,
-				       .token = token };
+	struct mf_successor_opts o = {
+		.size = sizeof(o), .app = app, .timeout_ms = TIMEOUT_MS, .token = token
+	};
 	char address[64];
 
 	snprintf(address, sizeof(address), "tcp:127.0.0.1:%d",
@@ -296,7 +301,8 @@ static int relocated(struct scene *s)
 	u64 i;
 
 	if (mmap((void *)RIG_BASE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		 0) == MAP_FAILED || attach(s, &suc))
+		 0) == MAP_FAILED ||
+	    attach(s, &suc))
 		return say(s, "attach: %s", mf_error());
 	if (mf_successor_map(suc, "arena", MF_MAP_RELOCATE, &addr, &len) ||
 	    (u64)addr == RIG_BASE)
@@ -399,8 +405,9 @@ static int read_abort(int fd)
 static int hello(u8 *buf, u16 ver_min, u16 ver_max)
 {
 	struct mf_wire_header h = { .version = ver_max };
-	struct mf_msg_hello m = { .ver_min = ver_min, .ver_max = ver_max, .page_size = 4096,
-				  .app = "tcp" };
+	struct mf_msg_hello m = {
+		.ver_min = ver_min, .ver_max = ver_max, .page_size = 4096, .app = "tcp"
+	};
 
 	return mf_wire_encode_hello(buf, 4096, &h, &m);
 }
@@ -459,7 +466,8 @@ static int strangers(struct scene *s)
 		fd[i] = raw_connect(s);
 	n = mf_wire_encode_urgent(buf, sizeof(buf), &h, &m);
 	if (send(fd[5], buf, (size_t)n, MSG_NOSIGNAL) != n ||
-	    send(fd[6], "GET / HTTP/1.0\r\n\r\nwhatever else there may be", 44, MSG_NOSIGNAL) < 0)
+	    send(fd[6], "GET / HTTP/1.0\r\n\r\nwhatever else there may be", 44, MSG_NOSIGNAL) <
+		    0)
 		return say(s, "cannot send");
 	if (read_abort(fd[5]) || read_abort(fd[6]))
 		return say(s, "a stranger was answered");
@@ -677,8 +685,8 @@ static int verdict(struct scene *s, int status)
 	if (s->damaged)
 		return say(s, "the source's memory has changed");
 	if (s->resumed != now->resumed || s->handed_over != now->handed_over)
-		return say(s, "the source resumed %u times, handed over %u times: %s", s->resumed,
-			   s->handed_over, s->source_error);
+		return say(s, "the source resumed %u times, handed over %u times: %s",
+			   s->resumed, s->handed_over, s->source_error);
 	if (s->waited != now->waited)
 		return say(s, "mf_source_wait() gave %d", s->waited);
 	if (now->source_error && !strstr(s->source_error, now->source_error))

@@ -87,8 +87,8 @@ static bool do_it(const struct pipe *p, u8 *frame, size_t len)
 
 static bool is_it(const struct pipe *p, u16 type, u32 payload)
 {
-	if (type != plan.type || (plan.at && payload <= plan.at) || p->to_source != plan.to_source ||
-	    !!mf_load(p->both_urgent) != plan.urgent)
+	if (type != plan.type || (plan.at && payload <= plan.at) ||
+	    p->to_source != plan.to_source || !!mf_load(p->both_urgent) != plan.urgent)
 		return false;
 	return __atomic_fetch_add(&seen, 1, __ATOMIC_SEQ_CST) == plan.nth;
 }
@@ -103,12 +103,15 @@ static void *run_pipe(void *arg)
 	while (read_all(p->from, frame, MF_WIRE_HEADER_BYTES)) {
 		memcpy(&type, frame + 6, 2); /* little-endian, as this machine is */
 		memcpy(&len, frame + 8, 4);
-		if (len > MF_WIRE_MAX_PAGE || !read_all(p->from, frame + MF_WIRE_HEADER_BYTES, len))
+		if (len > MF_WIRE_MAX_PAGE ||
+		    !read_all(p->from, frame + MF_WIRE_HEADER_BYTES, len))
 			break;
 		if (type == MF_MSG_URGENT)
 			mf_store(p->both_urgent, 1);
 		len += MF_WIRE_HEADER_BYTES;
-		if (!(is_it(p, type, len - MF_WIRE_HEADER_BYTES) ? do_it(p, frame, len) : write_all(p->to, frame, len)))
+		if (!(is_it(p, type, len - MF_WIRE_HEADER_BYTES)
+			      ? do_it(p, frame, len)
+			      : write_all(p->to, frame, len)))
 			break;
 	}
 	while (mf_load(&stalled))
@@ -138,8 +141,9 @@ static void start_pipe(int from, int to, bool to_source, u32 *urgent)
 	struct pipe *p = calloc(1, sizeof(*p));
 	pthread_t t;
 
-	*p = (struct pipe){ .from = from, .to = to, .to_source = to_source,
-			    .both_urgent = urgent };
+	*p = (struct pipe){
+		.from = from, .to = to, .to_source = to_source, .both_urgent = urgent
+	};
 	pthread_create(&t, NULL, run_pipe, p);
 	pthread_detach(t);
 }

@@ -18,11 +18,11 @@ enum proxy_deed {
 
 struct proxy_plan {
 	int to_port;
-	u16 type;     /* of the frame; 0: none, an honest proxy */
-	bool urgent;  /* on the urgent connection */
+	u16 type;    /* of the frame; 0: none, an honest proxy */
+	bool urgent; /* on the urgent connection */
 	bool to_source;
-	u32 nth;      /* the so manyth of them, from 0 */
-	u32 at;	      /* FLIP: byte of the payload; shorter frames do not count */
+	u32 nth; /* the so manyth of them, from 0 */
+	u32 at;	 /* FLIP: byte of the payload; shorter frames do not count */
 	enum proxy_deed deed;
 	u32 *ret_done; /* shared memory: set when it was done */
 };

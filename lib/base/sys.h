@@ -71,7 +71,7 @@ static inline long mf_sys6(long nr, long a, long b, long c, long d, long e, long
 #error "memferry knows x86-64 and arm64 system calls; add yours here"
 #endif
 
-#define mf_sys(nr, a, b, c, d, e) \
+#define mf_sys(nr, a, b, c, d, e)                                                              \
 	mf_sys6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
 
 static inline long mf_sys_ioctl(int fd, unsigned long req, void *arg)

@@ -73,8 +73,8 @@ static inline long mf_clone(unsigned long flags, void *top, mf_task_fn fn, void 
 				 "brk #0\n"
 				 "1:"
 				 : "+r"(x0)
-				 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4),
-				   [exit] "i"(__NR_exit)
+				 : "r"(x8), "r"(x1), "r"(x2), "r"(x3),
+				   "r"(x4), [exit] "i"(__NR_exit)
 				 : "memory");
 		return x0;
 	}

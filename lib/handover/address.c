@@ -78,7 +78,8 @@ int mf_unix_connect(const char *path, int timeout_ms, int *ret_fd)
 		mf_sys_close(fd);
 		if (r == -ETIMEDOUT)
 			return mf_fail(r, "the source at %s does not accept connections", path);
-		return mf_fail(r, "no memferry source listens at %s: %s", path, mf_errno_text(r));
+		return mf_fail(r, "no memferry source listens at %s: %s", path,
+			       mf_errno_text(r));
 	}
 	*ret_fd = fd;
 	return 0;

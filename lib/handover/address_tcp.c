@@ -25,7 +25,8 @@ static int split(const char *address, char host[HOST_MAX], const char **ret_port
 		from++;
 		n -= 2;
 	}
-	if (!n || n >= HOST_MAX || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+	if (!n || n >= HOST_MAX || !colon[1] ||
+	    strspn(colon + 1, "0123456789") != strlen(colon + 1))
 		return mf_fail(-EINVAL, "'%s' is no address: say tcp:HOST:PORT", address);
 	memcpy(host, from, n);
 	host[n] = 0;
@@ -36,7 +37,8 @@ static int split(const char *address, char host[HOST_MAX], const char **ret_port
 /* Caller frees with freeaddrinfo(). */
 static int resolve(const char *address, int flags, struct addrinfo **ret_list)
 {
-	struct addrinfo want = { .ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV };
+	struct addrinfo want = { .ai_socktype = SOCK_STREAM,
+				 .ai_flags = flags | AI_NUMERICSERV };
 	char host[HOST_MAX];
 	const char *port = NULL;
 	int r = split(address, host, &port);

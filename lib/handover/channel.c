@@ -146,8 +146,10 @@ int mf_channel_get(struct mf_channel *ch, struct mf_frame *f, int timeout_ms)
 	if (n == -ETIMEDOUT)
 		return mf_fail(n, "%s did not answer within %d ms", ch->peer, timeout_ms);
 	if (n == -EMFILE)
-		return mf_fail(n, "descriptors from %s did not fit: raise RLIMIT_NOFILE "
-				  "(ulimit -n)", ch->peer);
+		return mf_fail(n,
+			       "descriptors from %s did not fit: raise RLIMIT_NOFILE "
+			       "(ulimit -n)",
+			       ch->peer);
 	if (n < 0)
 		return mf_fail(n, "cannot receive from %s: %s", ch->peer, mf_errno_text(n));
 	r = mf_wire_get_header(ch->buf, (size_t)n, &h);
@@ -215,8 +217,9 @@ int mf_channel_peer(struct mf_channel *ch, int *ret_pidfd, s32 *ret_pid)
 	if (getsockopt(ch->sock, SOL_SOCKET, SO_PEERCRED, &cred, &len))
 		return mf_fail(-errno, "SO_PEERCRED: %s", mf_errno_text(errno));
 	if (cred.uid != geteuid() && cred.uid != 0)
-		return mf_fail(-EACCES, "%s runs as uid %u, this process as %u: memory is handed "
-					"over between processes of one user only",
+		return mf_fail(-EACCES,
+			       "%s runs as uid %u, this process as %u: memory is handed "
+			       "over between processes of one user only",
 			       ch->peer, cred.uid, geteuid());
 	r = peer_pidfd(ch->sock, cred.pid, ret_pidfd);
 	if (r)

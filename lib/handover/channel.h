@@ -42,11 +42,11 @@ struct mf_wire_header mf_channel_header(struct mf_channel *ch);
 int mf_channel_put(struct mf_channel *ch, int frame_len, const int *fds, size_t n_fds);
 
 /* mf_channel_send(ch, hello, &msg, fds, n_fds) */
-#define mf_channel_send(ch, name, msg, fds, n_fds)                                              \
-	({                                                                                      \
-		struct mf_wire_header h_ = mf_channel_header(ch);                               \
-		mf_channel_put(ch, mf_wire_encode_##name((ch)->buf, MF_CHANNEL_BUF, &h_, msg),  \
-			       fds, n_fds);                                                     \
+#define mf_channel_send(ch, name, msg, fds, n_fds)                                             \
+	({                                                                                     \
+		struct mf_wire_header h_ = mf_channel_header(ch);                              \
+		mf_channel_put(ch, mf_wire_encode_##name((ch)->buf, MF_CHANNEL_BUF, &h_, msg), \
+			       fds, n_fds);                                                    \
 	})
 int mf_channel_send_empty(struct mf_channel *ch, u16 type);
 /* Tell the other side that this attempt is over, and why; failures do not matter. */

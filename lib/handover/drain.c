@@ -113,7 +113,9 @@ void mf_drain_layout(struct mf_drain *d, const struct mf_drain_region *region, u
 		r->first_page = page;
 		block += r->n_blocks;
 		page += r->len / r->page_size;
-		seg = (struct mf_seg){ .dst = r->dst, .len = r->len, .src = r->src, .region = i };
+		seg = (struct mf_seg){
+			.dst = r->dst, .len = r->len, .src = r->src, .region = i
+		};
 		insert_seg(d, &seg);
 	}
 }

@@ -31,7 +31,7 @@ struct mf_drain_region {
 	u64 page_size;
 	u32 hugetlb;
 	u32 dontfork; /* by the application's own wish */
-	u32 thp; /* huge pages if it could be: dropped block by block only */
+	u32 thp;      /* huge pages if it could be: dropped block by block only */
 	u32 first_block;
 	u32 n_blocks;
 	u64 first_page; /* index of its first bit in zero_bits, in units of page_size */
@@ -63,15 +63,15 @@ struct mf_drain {
 	struct mf_mover copier; /* before the commit, and where the mover is refused */
 	struct mf_mover mover;	/* the best route there is */
 	int uffd;
-	int pagemap;	 /* of the source's own space */
-	int mem;	 /* the same, as /proc/self/mem; -1: not to be had */
-	int peer_pidfd;	 /* of the successor */
+	int pagemap;	  /* of the source's own space */
+	int mem;	  /* the same, as /proc/self/mem; -1: not to be had */
+	int peer_pidfd;	  /* of the successor */
 	int peer_pagemap; /* of its space */
-	int bell;	 /* eventfd: somebody wants the pilot's attention */
-	int guard_bell;	 /* eventfd: we want the guard's */
-	int self_pidfd;	 /* drainer's: of this task */
-	u64 zeros;	 /* a never written mapping, as long as the largest page */
-	u64 bounce[2];	 /* as long each: for pages that must be read through mem */
+	int bell;	  /* eventfd: somebody wants the pilot's attention */
+	int guard_bell;	  /* eventfd: we want the guard's */
+	int self_pidfd;	  /* drainer's: of this task */
+	u64 zeros;	  /* a never written mapping, as long as the largest page */
+	u64 bounce[2];	  /* as long each: for pages that must be read through mem */
 	u32 word_seen;
 
 	u32 n_regions;
@@ -85,7 +85,7 @@ struct mf_drain {
 
 	u32 gate;
 	u32 wanted; /* the pilot wants the gate: the drainer stands back */
-	u32 kick; /* futex for the drainer */
+	u32 kick;   /* futex for the drainer */
 	u64 last_fault_ns;
 	u64 ahead_dst; /* a fault here goes on where the last one ended */
 	u32 ahead;     /* pages that the last fault was answered with */
@@ -94,9 +94,9 @@ struct mf_drain {
 
 	/* where to run */
 	u32 placement;
-	u32 no_events; /* the successor promised not to discard or move: no gate needed */
-	u32 ordinary; /* no real-time priority for the pilot */
-	s32 cpu; /* the pilot is pinned there; -1: not */
+	u32 no_events;	 /* the successor promised not to discard or move: no gate needed */
+	u32 ordinary;	 /* no real-time priority for the pilot */
+	s32 cpu;	 /* the pilot is pinned there; -1: not */
 	s32 cpu_avoided; /* what the drainer made of it */
 	u64 cpu_checked_ns;
 	u8 cpus[MF_CPU_MASK_BYTES]; /* allowed to us at start */
@@ -114,8 +114,7 @@ int mf_drain_main(void *drain);
  * that size. @region is sorted by src and complete but for the block and page numbers.
  */
 u64 mf_drain_bytes(const struct mf_drain_region *region, u32 n_regions);
-void mf_drain_layout(struct mf_drain *d, const struct mf_drain_region *region,
-		     u32 n_regions);
+void mf_drain_layout(struct mf_drain *d, const struct mf_drain_region *region, u32 n_regions);
 
 struct mf_event;
 /* in drain.c: up to MF_INBOX messages; clear sh->inbox_open when they were dealt with */

@@ -195,7 +195,9 @@ static u64 bite(struct mf_drain *d, const struct mf_drain_region *r, u64 src, u6
 
 static u64 bite_limit(const struct mf_drain *d, u64 left)
 {
-	bool busy = !d->no_events && mf_now_ns() - __atomic_load_n(&d->last_fault_ns, __ATOMIC_RELAXED) < BUSY_NS;
+	bool busy = !d->no_events &&
+		    mf_now_ns() - __atomic_load_n(&d->last_fault_ns, __ATOMIC_RELAXED) <
+			    BUSY_NS;
 
 	return mf_min(left, (busy ? BITE_BUSY : BITE_QUIET) * MF_PAGE_SIZE);
 }
@@ -386,7 +388,8 @@ static bool block_empty(struct mf_drain *d, u32 index)
 	if (b.r->hugetlb)
 		return true; /* unmapped */
 	n = (b.end - b.start) / MF_PAGE_SIZE;
-	if (mf_sys_pread(d->pagemap, d->map, n * 8, b.start / MF_PAGE_SIZE * 8) != (long)(n * 8))
+	if (mf_sys_pread(d->pagemap, d->map, n * 8, b.start / MF_PAGE_SIZE * 8) !=
+	    (long)(n * 8))
 		return true;
 	for (i = 0; i < n; i++)
 		if (d->map[i] & PM_POPULATED)

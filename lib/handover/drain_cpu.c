@@ -15,7 +15,7 @@
 
 #define FOLLOW_EVERY_NS (250 * MF_NSEC_PER_USEC)
 #define SCHED_FIFO_POLICY 1 /* sched(7) */
-#define STAT_CPU_FIELD 39 /* proc(5), /proc/PID/stat: processor */
+#define STAT_CPU_FIELD 39   /* proc(5), /proc/PID/stat: processor */
 
 static void mask_set(u8 *mask, s32 cpu)
 {
@@ -138,7 +138,7 @@ void mf_drain_cpu_avoid(struct mf_drain *d)
 	for (i = 0; i < sizeof(mask); i++)
 		mask[i] = d->cpus[i];
 	if (cpu >= 0)
-		mask[cpu / 8] &= (u8)~(1 << (cpu % 8));
+		mask[cpu / 8] &= (u8) ~(1 << (cpu % 8));
 	for (i = 0; i < sizeof(mask); i++)
 		others |= mask[i];
 	if (others)

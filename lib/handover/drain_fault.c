@@ -194,8 +194,8 @@ int mf_drain_rescue(struct mf_drain *d, u64 dst, u64 src, u64 page_size, int bou
 {
 	*ret_done = 0;
 	/* /proc/self/mem looks past the protection, as a debugger does */
-	if (d->mem < 0 || mf_sys_pread(d->mem, (void *)d->bounce[bounce], page_size, src) !=
-				  (long)page_size)
+	if (d->mem < 0 ||
+	    mf_sys_pread(d->mem, (void *)d->bounce[bounce], page_size, src) != (long)page_size)
 		return MF_UNREADABLE;
 	return mf_mover_give(&d->copier, dst, d->bounce[bounce], page_size, 0, ret_done);
 }
@@ -244,8 +244,7 @@ static void tell_drainer(struct mf_drain *d, const struct mf_drain_region *r, u6
 {
 	struct mf_hot_queue *hot = &d->hot;
 	struct mf_drop_queue *drop = &d->drop;
-	u32 block = r->first_block +
-		    (u32)(src / MF_BLOCK_SIZE - r->src / MF_BLOCK_SIZE);
+	u32 block = r->first_block + (u32)(src / MF_BLOCK_SIZE - r->src / MF_BLOCK_SIZE);
 
 	if (hot->head - mf_load(&hot->tail) < MF_HOT_QUEUE) {
 		hot->block[hot->head % MF_HOT_QUEUE] = block;

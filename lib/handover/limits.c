@@ -106,7 +106,8 @@ static bool holds_peer(const char *group, const char *peer)
 {
 	size_t n = strlen(group);
 
-	return !strncmp(group, peer, n) && (peer[n] == 0 || peer[n] == '/' || group[n - 1] == '/');
+	return !strncmp(group, peer, n) &&
+	       (peer[n] == 0 || peer[n] == '/' || group[n - 1] == '/');
 }
 
 static int fits_cgroup(u64 need, char *group, const char *peer)
@@ -118,13 +119,15 @@ static int fits_cgroup(u64 need, char *group, const char *peer)
 	for (;;) {
 		if (!*group || holds_peer(group, peer))
 			return 0;
-		snprintf(dir, sizeof(dir), "/sys/fs/cgroup%s%s", v1 ? "/memory" : "", group + 3);
+		snprintf(dir, sizeof(dir), "/sys/fs/cgroup%s%s", v1 ? "/memory" : "",
+			 group + 3);
 		if (room_in(dir, v1, &room) && room < need)
-			return mf_fail(-ENOMEM,
-				       "%llu MiB are to arrive, but the memory limit of cgroup %s "
-				       "leaves %llu MiB: raise it",
-				       (unsigned long long)(need / MF_MIB), dir,
-				       (unsigned long long)(room / MF_MIB));
+			return mf_fail(
+				-ENOMEM,
+				"%llu MiB are to arrive, but the memory limit of cgroup %s "
+				"leaves %llu MiB: raise it",
+				(unsigned long long)(need / MF_MIB), dir,
+				(unsigned long long)(room / MF_MIB));
 		slash = strrchr(group, '/');
 		if (!slash || !slash[1])
 			return 0;

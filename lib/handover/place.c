@@ -43,7 +43,8 @@ static u32 median_touch(volatile u8 *mem)
 	return ns[WARM + (ROUNDS - WARM) / 2];
 }
 
-static void place_job(struct mf_place_job *job, u32 placement, int cpu, const cpu_set_t *allowed)
+static void place_job(struct mf_place_job *job, u32 placement, int cpu,
+		      const cpu_set_t *allowed)
 {
 	cpu_set_t set = *allowed;
 

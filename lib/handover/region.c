@@ -48,16 +48,18 @@ static int look_at(const struct mf_vma *vma, void *arg)
 	if (vma->start > l->next)
 		return refuse(l, -ENOMEM, "is not mapped without gaps");
 	if (!!(vma->flags & MF_VMA_SHARED) != l->shared)
-		return refuse(l, -EINVAL, l->shared ? "is not mapped MAP_SHARED"
-						    : "is shared: declare it with its descriptor");
+		return refuse(l, -EINVAL,
+			      l->shared ? "is not mapped MAP_SHARED"
+					: "is shared: declare it with its descriptor");
 	if (!l->shared && (vma->flags & MF_VMA_FILE) && !(vma->flags & MF_VMA_HUGETLB) &&
 	    strncmp(vma->name, "/anon_hugepage", 14))
 		return refuse(l, -EINVAL, "is a private file mapping, not anonymous");
 	if (vma->flags & (MF_VMA_SPECIAL | MF_VMA_STACK))
 		return refuse(l, -EINVAL, "is a stack or a device mapping");
 	if (!first && vma->prot != l->prot)
-		return refuse(l, -EINVAL, "has parts of different protection: declare them "
-					  "one by one");
+		return refuse(l, -EINVAL,
+			      "has parts of different protection: declare them "
+			      "one by one");
 	l->prot = vma->prot;
 	l->flags |= vma->flags;
 	if (vma->kernel_page_size > l->page_size)
@@ -99,7 +101,8 @@ int mf_region_inspect(struct mf_msg_region *w, bool shared)
 	int r;
 
 	if (mf_range_bad(w->addr, w->len) || !mf_is_aligned(w->addr | w->len, MF_PAGE_SIZE))
-		return mf_fail(-EINVAL, "region %s: address and length must be multiples of %llu",
+		return mf_fail(-EINVAL,
+			       "region %s: address and length must be multiples of %llu",
 			       w->name, (unsigned long long)MF_PAGE_SIZE);
 	r = walk(&l, true);
 	if (r)
@@ -112,7 +115,7 @@ int mf_region_inspect(struct mf_msg_region *w, bool shared)
 	w->prot = l.prot;
 	w->flags |= wire_flags(l.flags);
 	w->page_size = l.page_size;
-	w->kind = shared ? MF_WIRE_SHARED_FD
+	w->kind = shared		       ? MF_WIRE_SHARED_FD
 		  : (l.flags & MF_VMA_HUGETLB) ? MF_WIRE_HUGETLB
 					       : MF_WIRE_ANON;
 	return 0;
@@ -129,11 +132,15 @@ int mf_region_verify(const struct mf_region *reg)
 		return mf_fail(-ESTALE, "region %s has changed since it was declared: it %s",
 			       reg->w.name, l.why);
 	if (l.prot != reg->w.prot)
-		return mf_fail(-ESTALE, "region %s has changed since it was declared: its "
-					"protection is different", reg->w.name);
+		return mf_fail(-ESTALE,
+			       "region %s has changed since it was declared: its "
+			       "protection is different",
+			       reg->w.name);
 	if (mf_region_moves(&reg->w) && mf_arriving(reg->w.addr, reg->w.len))
-		return mf_fail(-EBUSY, "region %s is itself still arriving from a hand-over: try "
-				       "again when that is complete", reg->w.name);
+		return mf_fail(-EBUSY,
+			       "region %s is itself still arriving from a hand-over: try "
+			       "again when that is complete",
+			       reg->w.name);
 	return 0;
 }
 

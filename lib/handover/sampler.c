@@ -73,7 +73,8 @@ static void *run(void *arg)
 	u64 rnd = mf_now_ns() | 1;
 	long sink = mf_sys_memfd_create("memferry-sample", MFD_CLOEXEC);
 
-	while (sink >= 0 && mf_load(&s->sampling) && mf_load(&s->sh->phase) < MF_PHASE_DRAINED) {
+	while (sink >= 0 && mf_load(&s->sampling) &&
+	       mf_load(&s->sh->phase) < MF_PHASE_DRAINED) {
 		sample(s, (int)sink, &rnd);
 		nanosleep(&ts, NULL);
 	}

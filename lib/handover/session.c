@@ -33,7 +33,8 @@ static int check_hello(struct mf_session *ss, const struct mf_msg_hello *m)
 		return mf_fail(-EPROTONOSUPPORT,
 			       "no common protocol version: the source speaks %d to %d, the "
 			       "successor %u to %u; use versions of memferry that overlap",
-			       MF_WIRE_VERSION_MIN, MF_WIRE_VERSION_MAX, m->ver_min, m->ver_max);
+			       MF_WIRE_VERSION_MIN, MF_WIRE_VERSION_MAX, m->ver_min,
+			       m->ver_max);
 	if (m->page_size != MF_PAGE_SIZE)
 		return mf_fail(-EPROTONOSUPPORT, "different page sizes");
 	if (strcmp(m->app, src->app))
@@ -163,11 +164,15 @@ static int take_places(struct mf_session *ss, const struct mf_msg_mapped *m)
 
 	for (i = 0; i < m->count; i++) {
 		if (m->index[i] != ss->n_mapped || m->index[i] >= src->n_regions)
-			return mf_fail(-EPROTO, "the successor mapped a region that there is not");
+			return mf_fail(-EPROTO,
+				       "the successor mapped a region that there is not");
 		w = &src->region[m->index[i]].w;
-		if (mf_range_bad(m->addr[i], w->len) || !mf_is_aligned(m->addr[i], w->page_size))
-			return mf_fail(-EPROTO, "the successor mapped region %s at an impossible "
-						"address", w->name);
+		if (mf_range_bad(m->addr[i], w->len) ||
+		    !mf_is_aligned(m->addr[i], w->page_size))
+			return mf_fail(-EPROTO,
+				       "the successor mapped region %s at an impossible "
+				       "address",
+				       w->name);
 		if (m->addr[i] != w->addr && !(w->flags & MF_WIRE_REGION_RELOCATABLE))
 			return mf_fail(-EPROTO, "the successor mapped region %s elsewhere",
 				       w->name);
@@ -293,7 +298,8 @@ static int on_frame(struct mf_session *ss, struct mf_frame *f)
 		r = mf_session_blackout(ss);
 		return r == 1 ? MF_HANDED_OVER : r;
 	}
-	return mf_fail(-EPROTO, "the successor sent %s out of turn", mf_wire_type_name(f->type));
+	return mf_fail(-EPROTO, "the successor sent %s out of turn",
+		       mf_wire_type_name(f->type));
 }
 
 int mf_session_judge(struct mf_session *ss, int r)
@@ -344,9 +350,10 @@ void mf_session_free(struct mf_session *ss)
 		mf_session_stop_ferry(ss);
 	mf_channel_fini(&ss->ch);
 	mf_channel_fini(&ss->urgent);
-	memcpy(fds, (int[]){ ss->sh_fd, ss->peer_pidfd, ss->uffd, ss->bell, ss->guard_bell,
-			     ss->pagemap, ss->mem, ss->peer_pagemap,
-			     ss->self_pidfd }, sizeof(fds));
+	memcpy(fds,
+	       (int[]){ ss->sh_fd, ss->peer_pidfd, ss->uffd, ss->bell, ss->guard_bell,
+			ss->pagemap, ss->mem, ss->peer_pagemap, ss->self_pidfd },
+	       sizeof(fds));
 	mf_close_all(fds, ARRAY_SIZE(fds));
 	if (!gone)
 		mf_shared_unmap(ss->sh); /* else the ferry still reads it */

@@ -30,7 +30,7 @@ struct mf_source {
 	size_t n_regions;
 	struct mf_fd_list fds;
 	struct mf_session *session; /* NULL: nobody is attached */
-	bool paused; /* the listener is not watched for a while */
+	bool paused;		    /* the listener is not watched for a while */
 	bool handed_over;
 };
 

@@ -10,15 +10,16 @@
 #include "handover/session.h"
 
 #define ABORT_MS 100
-#define LISTENER_NAME ".listener" /* the memferry socket itself: the successor goes on with it */
+#define LISTENER_NAME                                                                          \
+	".listener" /* the memferry socket itself: the successor goes on with it */
 
 static int call(int (*fn)(void *), void *arg, const char *what)
 {
 	int r = fn ? fn(arg) : 0;
 
 	if (r)
-		return mf_fail(r < 0 ? r : -ECANCELED, "the application's %s() failed: %s", what,
-			       mf_errno_text(r));
+		return mf_fail(r < 0 ? r : -ECANCELED, "the application's %s() failed: %s",
+			       what, mf_errno_text(r));
 	return 0;
 }
 
@@ -114,8 +115,10 @@ static int look(struct mf_session *ss, const struct pollfd *p)
 	int r;
 
 	if (p[AT_FERRY].revents)
-		return give_up(ss, mf_fail(-EOWNERDEAD, "the ferry task (pid %d) died before the "
-							"commit", mf_task_pid(ss->ferry)));
+		return give_up(ss, mf_fail(-EOWNERDEAD,
+					   "the ferry task (pid %d) died before the "
+					   "commit",
+					   mf_task_pid(ss->ferry)));
 	if (p[AT_SOCK].revents) {
 		r = mf_channel_get(&ss->ch, &f, 0);
 		if (!r && ss->ch.stream && f.type == MF_MSG_COMMIT)
@@ -153,10 +156,8 @@ static int wait_verdict(struct mf_session *ss)
 			return cancelled(ss);
 		now = mf_now_ns();
 		if (now >= end)
-			return give_up(ss, mf_fail(-ETIMEDOUT,
-						   "%s did not commit within %u ms",
-						   ss->peer_name,
-						   ss->src->opts.timeout_ms));
+			return give_up(ss, mf_fail(-ETIMEDOUT, "%s did not commit within %u ms",
+						   ss->peer_name, ss->src->opts.timeout_ms));
 		p[AT_SOCK].revents = p[AT_PEER].revents = p[AT_FERRY].revents = 0;
 		if (mf_sys_ppoll(p, AT_MAX, (s64)(end - now)) <= 0)
 			continue;

@@ -19,7 +19,8 @@ static int map_private(u64 bytes, int prot, u64 *ret_addr)
 			     0);
 
 	if (mf_is_err(p))
-		return mf_fail((int)p, "no memory for the ferry task: %s", mf_errno_text((int)p));
+		return mf_fail((int)p, "no memory for the ferry task: %s",
+			       mf_errno_text((int)p));
 	mf_sys_madvise((void *)p, bytes, MADV_DONTFORK);
 	*ret_addr = (u64)p;
 	return 0;
@@ -133,7 +134,8 @@ int mf_session_start_ferry(struct mf_session *ss)
 
 	fd = mf_sys_openat(AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
-		return mf_fail((int)fd, "cannot open /proc/self/pagemap: %s; memferry needs /proc",
+		return mf_fail((int)fd,
+			       "cannot open /proc/self/pagemap: %s; memferry needs /proc",
 			       mf_errno_text((int)fd));
 	ss->pagemap = (int)fd;
 	/* only for what cannot be read otherwise: may be missing */

@@ -23,11 +23,14 @@ int mf_session_tcp_check(const struct mf_source *src)
 		const struct mf_msg_region *w = &src->region[i].w;
 
 		if (!mf_region_moves(w))
-			return mf_fail(-EOPNOTSUPP, "region %s is a file, and files cannot be "
-						    "handed over by tcp: use unix:PATH", w->name);
+			return mf_fail(-EOPNOTSUPP,
+				       "region %s is a file, and files cannot be "
+				       "handed over by tcp: use unix:PATH",
+				       w->name);
 		if (w->page_size > MF_PMD_SIZE)
-			return mf_fail(-EOPNOTSUPP, "region %s has pages of %llu MiB, which "
-						    "cannot be handed over by tcp: use unix:PATH",
+			return mf_fail(-EOPNOTSUPP,
+				       "region %s has pages of %llu MiB, which "
+				       "cannot be handed over by tcp: use unix:PATH",
 				       w->name, (unsigned long long)(w->page_size / MF_MIB));
 	}
 	return 0;
@@ -58,7 +61,8 @@ static int map_private(u64 bytes, u64 *ret_addr)
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (mf_is_err(p))
-		return mf_fail((int)p, "no memory for the ferry task: %s", mf_errno_text((int)p));
+		return mf_fail((int)p, "no memory for the ferry task: %s",
+			       mf_errno_text((int)p));
 	mf_sys_madvise((void *)p, bytes, MADV_DONTFORK);
 	*ret_addr = (u64)p;
 	return 0;
@@ -102,7 +106,8 @@ static int open_fds(struct mf_session *ss)
 	long fd = mf_sys_openat(AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
 
 	if (fd < 0)
-		return mf_fail((int)fd, "cannot open /proc/self/pagemap: %s; memferry needs /proc",
+		return mf_fail((int)fd,
+			       "cannot open /proc/self/pagemap: %s; memferry needs /proc",
 			       mf_errno_text((int)fd));
 	ss->pagemap = (int)fd;
 	/* only for what cannot be read otherwise: may be missing */
@@ -207,8 +212,10 @@ static int ask_ferry(struct mf_session *ss)
 	mf_sys_write(ss->bell, &one, sizeof(one));
 	while (mf_load(&ss->sh->beat) == beat) {
 		if (mf_sys_ppoll(&p, 1, 20 * (s64)MF_NSEC_PER_USEC) > 0)
-			return mf_fail(-EOWNERDEAD, "the ferry task (pid %d) died before the "
-						    "commit", mf_task_pid(ss->ferry));
+			return mf_fail(-EOWNERDEAD,
+				       "the ferry task (pid %d) died before the "
+				       "commit",
+				       mf_task_pid(ss->ferry));
 		if (mf_now_ns() > end)
 			return mf_fail(-ECANCELED, "the ferry task (pid %d) does not answer",
 				       mf_task_pid(ss->ferry));
@@ -231,8 +238,9 @@ int mf_session_tcp_commit(struct mf_session *ss)
 	r = mf_channel_get(&ss->ch, &f, 0);
 	/* if it has given up waiting meanwhile, it says so right behind, and does not run */
 	if (r != -ETIMEDOUT)
-		return r ? r : mf_fail(-EPROTO, "the successor sent %s after COMMIT",
-				       mf_wire_type_name(f.type));
+		return r ? r
+			 : mf_fail(-EPROTO, "the successor sent %s after COMMIT",
+				   mf_wire_type_name(f.type));
 	ss->tcp->bulk_seq = ss->ch.seq_out;
 	ss->tcp->bulk_rx.seq = ss->ch.seq_in;
 	mf_store(&ss->sh->t_commit_ns, mf_now_ns());

@@ -31,7 +31,7 @@ enum mf_word {
 };
 
 enum mf_phase {
-	MF_PHASE_PREPARE = 0,  /* faults are served by copies, nothing is dropped */
+	MF_PHASE_PREPARE = 0, /* faults are served by copies, nothing is dropped */
 	MF_PHASE_DRAIN = 1,
 	MF_PHASE_DRAINED = 2,  /* ferry: nothing is left here; holes are still served */
 	MF_PHASE_RELEASED = 3, /* guard: no longer registered; the ferry may go */
@@ -40,8 +40,8 @@ enum mf_phase {
 
 enum mf_fatal {
 	MF_FATAL_NONE = 0,
-	MF_FATAL_REMAPS = 1, /* too many mremap() calls to follow during one drain */
-	MF_FATAL_PAGE = 2,   /* a page could be neither brought nor poisoned */
+	MF_FATAL_REMAPS = 1,  /* too many mremap() calls to follow during one drain */
+	MF_FATAL_PAGE = 2,    /* a page could be neither brought nor poisoned */
 	MF_FATAL_PROMISE = 3, /* discarded or moved, after a promise not to */
 };
 
@@ -103,7 +103,7 @@ struct mf_shared {
 	 * then must leave behind where to: the guard looks, if inbox_open is set.
 	 */
 	u32 inbox_open;
-	u32 no_events; /* MF_SUCCESSOR_FIXED_MAPPINGS: no gate; an event ends it */
+	u32 no_events;		/* MF_SUCCESSOR_FIXED_MAPPINGS: no gate; an event ends it */
 	u64 inbox[MF_INBOX][4]; /* struct uffd_msg */
 	struct mf_shared_range hint[MF_HINTS];
 	struct mf_shared_remap remap[MF_REMAPS];

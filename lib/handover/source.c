@@ -271,7 +271,8 @@ static void refuse_busy(int sock)
 
 	if (mf_channel_init(&ch, sock, "the successor", 0))
 		return;
-	mf_channel_abort(&ch, -EBUSY, "another successor is attached; try again when it is done");
+	mf_channel_abort(&ch, -EBUSY,
+			 "another successor is attached; try again when it is done");
 	mf_channel_fini(&ch);
 }
 

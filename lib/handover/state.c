@@ -135,8 +135,9 @@ static int write_all(int fd, const u8 *p, size_t len)
 
 static int seal(int fd, int seals)
 {
-	return fcntl(fd, F_ADD_SEALS, seals | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ? -errno
-											 : 0;
+	return fcntl(fd, F_ADD_SEALS, seals | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+		       ? -errno
+		       : 0;
 }
 
 int mf_state_to_memfd(const struct mf_state *st, int *ret_fd)

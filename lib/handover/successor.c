@@ -27,13 +27,15 @@ static int check_opts(struct mf_successor *s)
 	struct mf_successor_opts *o = &s->opts;
 
 	if (!o->app || !*o->app || strlen(o->app) >= MF_WIRE_NAME_MAX)
-		return mf_fail(-EINVAL, "mf_successor_attach: app is a name of 1 to %d characters",
+		return mf_fail(-EINVAL,
+			       "mf_successor_attach: app is a name of 1 to %d characters",
 			       MF_WIRE_NAME_MAX - 1);
 	if (o->flags & ~(MF_SUCCESSOR_USER_MODE_ONLY | MF_SUCCESSOR_ORDINARY_PRIORITY |
 			 MF_SUCCESSOR_FIXED_MAPPINGS))
 		return mf_fail(-EINVAL, "mf_successor_attach: unknown flags %#x", o->flags);
 	if (o->placement > MF_PLACE_SLEEP || o->sample_hz > 1000000)
-		return mf_fail(-EINVAL, "mf_successor_attach: placement or sample_hz out of range");
+		return mf_fail(-EINVAL,
+			       "mf_successor_attach: placement or sample_hz out of range");
 	if (!o->timeout_ms)
 		o->timeout_ms = TIMEOUT_DEFAULT_MS;
 	strcpy(s->app, o->app);
@@ -93,8 +95,10 @@ static int add_regions(struct mf_successor *s, const struct mf_msg_regions *m,
 			return mf_fail(-EOPNOTSUPP, "region %s cannot come by tcp", in->w.name);
 		if (in->w.kind == MF_WIRE_SHARED_FD) {
 			if (used == f->n_fds)
-				return mf_fail(-EPROTO, "the source sent no descriptor for region "
-							"%s", in->w.name);
+				return mf_fail(-EPROTO,
+					       "the source sent no descriptor for region "
+					       "%s",
+					       in->w.name);
 			in->fd = f->fds[used];
 			f->fds[used++] = -1;
 		}
@@ -134,8 +138,8 @@ static int open_kernel_objects(struct mf_successor *s)
 	const u64 want = MF_UFFD_FEATURE_THREAD_ID | MF_UFFD_FEATURE_POISON |
 			 MF_UFFD_FEATURE_MISSING_HUGETLBFS;
 	int *bell[] = { &s->ferry_bell, &s->guard_bell, &s->done };
-	unsigned int flags = s->opts.flags & MF_SUCCESSOR_USER_MODE_ONLY ? MF_UFFD_USER_MODE_ONLY
-									 : 0;
+	unsigned int flags =
+		s->opts.flags & MF_SUCCESSOR_USER_MODE_ONLY ? MF_UFFD_USER_MODE_ONLY : 0;
 	struct epoll_event ev = { .events = EPOLLIN };
 	size_t i;
 	long fd;
@@ -291,7 +295,8 @@ static int tell_places(struct mf_successor *s)
 	if (!m)
 		return mf_fail(-ENOMEM, "no memory for a message");
 	do {
-		for (m->count = 0; i < s->n_regions && m->count < MF_WIRE_REGIONS_PER_FRAME; i++) {
+		for (m->count = 0; i < s->n_regions && m->count < MF_WIRE_REGIONS_PER_FRAME;
+		     i++) {
 			m->index[m->count] = i;
 			m->addr[m->count++] = s->region[i].addr;
 		}
@@ -418,7 +423,8 @@ MF_API int mf_successor_fd(struct mf_successor *s, const char *name)
 	int fd = mf_fd_list_take(&s->fds, name);
 
 	if (fd < 0 && mf_address_is_tcp(s->address))
-		return mf_fail(-ENOENT, "descriptors do not travel over tcp: open %s anew", name);
+		return mf_fail(-ENOENT, "descriptors do not travel over tcp: open %s anew",
+			       name);
 	return fd < 0 ? mf_fail(-ENOENT, "no descriptor called %s came along", name) : fd;
 }
 
@@ -444,8 +450,9 @@ static int refused(struct mf_successor *s)
 	int r;
 
 	if (s->ch.stream)
-		return give_up(s, mf_fail(-EOWNERDEAD, "the connection to the source was lost at "
-						       "the moment of the commit"));
+		return give_up(s,
+			       mf_fail(-EOWNERDEAD, "the connection to the source was lost at "
+						    "the moment of the commit"));
 	r = mf_channel_get(&s->ch, &f, 0);
 	/* the source says why in its ABORT, if it could */
 	mf_frame_drop(&f);
@@ -479,14 +486,18 @@ static int ask_ferry(struct mf_successor *s)
 	ring(s->ferry_bell);
 	for (;;) {
 		if (mf_load(&s->sh->phase) == MF_PHASE_LOST || has_ended(s->ferry_pidfd))
-			return mf_fail(-EOWNERDEAD, "the ferry task (pid %d) of the source died "
-						    "before the commit", s->ferry_pid);
+			return mf_fail(-EOWNERDEAD,
+				       "the ferry task (pid %d) of the source died "
+				       "before the commit",
+				       s->ferry_pid);
 		/* a verdict is for the compare-and-swap to find */
 		if (mf_load(&s->sh->beat) != beat || mf_load(&s->sh->word) != MF_WORD_OPEN)
 			return 0;
 		if (mf_now_ns() > end)
-			return mf_fail(-ETIMEDOUT, "the ferry task (pid %d) of the source does "
-						   "not answer", s->ferry_pid);
+			return mf_fail(-ETIMEDOUT,
+				       "the ferry task (pid %d) of the source does "
+				       "not answer",
+				       s->ferry_pid);
 		mf_sys_ppoll(&p, 1, 20 * (s64)MF_NSEC_PER_USEC);
 	}
 }
@@ -505,9 +516,9 @@ MF_API int mf_successor_commit(struct mf_successor *s)
 		return give_up(s, r);
 	for (i = 0; i < s->n_regions; i++)
 		if (mf_region_moves(&s->region[i].w))
-			mf_arriving_add(s->sh, &(struct mf_msg_region){
-							.addr = s->region[i].addr,
-							.len = s->region[i].w.len });
+			mf_arriving_add(s->sh,
+					&(struct mf_msg_region){ .addr = s->region[i].addr,
+								 .len = s->region[i].w.len });
 	r = s->ch.stream ? mf_suc_tcp_ask_commit(s) : 0;
 	if (r) {
 		mf_arriving_del(s->sh);
@@ -561,17 +572,19 @@ static int outcome(const struct mf_successor *s)
 	const struct mf_shared *sh = s->sh;
 
 	if (mf_load(&sh->phase) == MF_PHASE_LOST)
-		return mf_fail(-EOWNERDEAD,
-			       "the ferry task (pid %d) of the source was lost before all had "
-			       "arrived%s%s: %llu KiB are poisoned, touching them is SIGBUS",
-			       s->ferry_pid, s->fetch_mem ? "; " : "",
-			       s->fetch_mem ? mf_fetch_why_text(s->fetch_mem->why) : "",
-			       (unsigned long long)(sh->pages_poisoned * MF_PAGE_SIZE / MF_KIB));
+		return mf_fail(
+			-EOWNERDEAD,
+			"the ferry task (pid %d) of the source was lost before all had "
+			"arrived%s%s: %llu KiB are poisoned, touching them is SIGBUS",
+			s->ferry_pid, s->fetch_mem ? "; " : "",
+			s->fetch_mem ? mf_fetch_why_text(s->fetch_mem->why) : "",
+			(unsigned long long)(sh->pages_poisoned * MF_PAGE_SIZE / MF_KIB));
 	if (sh->pages_poisoned)
-		return mf_fail(-EIO,
-			       "%llu KiB could not be read in the source any more (bad memory?) and "
-			       "are poisoned, touching them is SIGBUS; all else has arrived",
-			       (unsigned long long)(sh->pages_poisoned * MF_PAGE_SIZE / MF_KIB));
+		return mf_fail(
+			-EIO,
+			"%llu KiB could not be read in the source any more (bad memory?) and "
+			"are poisoned, touching them is SIGBUS; all else has arrived",
+			(unsigned long long)(sh->pages_poisoned * MF_PAGE_SIZE / MF_KIB));
 	return 0;
 }
 
@@ -620,7 +633,8 @@ static void undo(struct mf_successor *s)
 {
 	if (s->sh && s->step != MF_SUC_FAILED) {
 		mf_cas32(&s->sh->word, MF_WORD_OPEN, MF_WORD_CANCELLED);
-		mf_channel_abort(&s->ch, -ECANCELED, *s->why ? s->why : "the successor gave up");
+		mf_channel_abort(&s->ch, -ECANCELED,
+				 *s->why ? s->why : "the successor gave up");
 	}
 	mf_suc_stop_guard(s);
 	mf_suc_tcp_stop_fetch(s);
@@ -659,9 +673,11 @@ MF_API void mf_successor_free(struct mf_successor *s)
 	for (i = 0; i < s->n_regions; i++)
 		if (s->region[i].fd >= 0)
 			mf_sys_close(s->region[i].fd);
-	memcpy(fds, (int[]){ s->peer_pidfd, s->sh_fd, s->uffd, s->ferry_bell, s->guard_bell,
-			     s->done, s->ferry_pidfd, s->pagemap, s->maps, s->self_pidfd,
-			     s->epfd, s->receiver_bell }, sizeof(fds));
+	memcpy(fds,
+	       (int[]){ s->peer_pidfd, s->sh_fd, s->uffd, s->ferry_bell, s->guard_bell, s->done,
+			s->ferry_pidfd, s->pagemap, s->maps, s->self_pidfd, s->epfd,
+			s->receiver_bell },
+	       sizeof(fds));
 	mf_close_all(fds, ARRAY_SIZE(fds));
 	mf_channel_fini(&s->ch);
 	mf_channel_fini(&s->urgent);

@@ -18,8 +18,8 @@ enum mf_successor_step {
 
 struct mf_incoming {
 	struct mf_msg_region w;
-	int fd;	   /* SHARED_FD, else -1 */
-	u64 addr;  /* here; 0: not mapped yet */
+	int fd;	  /* SHARED_FD, else -1 */
+	u64 addr; /* here; 0: not mapped yet */
 };
 
 struct mf_successor {
@@ -35,8 +35,8 @@ struct mf_successor {
 	struct mf_shared *sh;
 	int sh_fd;
 	int uffd;
-	int ferry_bell;	/* to the ferry's pilot */
-	int guard_bell;	/* to our guard */
+	int ferry_bell; /* to the ferry's pilot */
+	int guard_bell; /* to our guard */
 	int done;	/* final: mf_successor_pollfd() */
 	int ferry_pidfd;
 	s32 ferry_pid;
@@ -52,9 +52,9 @@ struct mf_successor {
 	struct mf_task *guard;
 	struct mf_guard *guard_mem;
 	u64 guard_bytes;
-	u32 guard_beat;		/* as seen last, */
-	u64 guard_seen_ns;	/* when, */
-	u64 guard_silent_ns;	/* and for how long it has been the same */
+	u32 guard_beat;	     /* as seen last, */
+	u64 guard_seen_ns;   /* when, */
+	u64 guard_silent_ns; /* and for how long it has been the same */
 
 	/* over TCP: the second connection, and the task that does what a ferry does */
 	struct mf_channel urgent;

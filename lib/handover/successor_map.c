@@ -17,9 +17,8 @@
 
 static int map_flags(const struct mf_msg_region *w)
 {
-	int flags = w->kind == MF_WIRE_SHARED_FD
-			    ? MAP_SHARED
-			    : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	int flags = w->kind == MF_WIRE_SHARED_FD ? MAP_SHARED
+						 : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
 	if (w->kind == MF_WIRE_HUGETLB)
 		flags |= MAP_HUGETLB | (__builtin_ctzll(w->page_size) << MAP_HUGE_SHIFT);
@@ -53,12 +52,13 @@ static int explain(const struct mf_incoming *in, long err)
 	const struct mf_msg_region *w = &in->w;
 
 	if (err == -EEXIST)
-		return mf_fail(-EEXIST,
-			       "region %s: its address %#llx (%llu MiB) is taken in this process; "
-			       "map it earlier, choose a less crowded address in the source, or "
-			       "declare it relocatable",
-			       w->name, (unsigned long long)w->addr,
-			       (unsigned long long)(w->len / MF_MIB));
+		return mf_fail(
+			-EEXIST,
+			"region %s: its address %#llx (%llu MiB) is taken in this process; "
+			"map it earlier, choose a less crowded address in the source, or "
+			"declare it relocatable",
+			w->name, (unsigned long long)w->addr,
+			(unsigned long long)(w->len / MF_MIB));
 	if (err == -ENOMEM)
 		return mf_fail(-ENOMEM,
 			       "region %s: no room for %llu MiB: see ulimit -v, "
@@ -85,8 +85,9 @@ static int advise(const struct mf_msg_region *w, u64 addr)
 	/* on fault: pages are locked as they arrive, and the source's holes stay holes */
 	r = mf_sys_mlock2(p, w->len, MLOCK_ONFAULT);
 	if (r)
-		return mf_fail((int)r, "region %s is locked in memory, which this process may "
-				       "not do: raise RLIMIT_MEMLOCK (ulimit -l) to %llu KiB",
+		return mf_fail((int)r,
+			       "region %s is locked in memory, which this process may "
+			       "not do: raise RLIMIT_MEMLOCK (ulimit -l) to %llu KiB",
 			       w->name, (unsigned long long)(w->len / MF_KIB));
 	return 0;
 }
@@ -99,8 +100,8 @@ static int register_range(struct mf_successor *s, const struct mf_msg_region *w,
 	if (!r)
 		r = mf_sys_madvise((void *)addr, w->len, MADV_DONTFORK);
 	if (r)
-		return mf_fail((int)r, "region %s: cannot register with userfaultfd: %s", w->name,
-			       mf_errno_text((int)r));
+		return mf_fail((int)r, "region %s: cannot register with userfaultfd: %s",
+			       w->name, mf_errno_text((int)r));
 	return 0;
 }
 

@@ -20,8 +20,8 @@
 /* ------------------------------------------------------------------ tables */
 
 struct sizes {
-	u64 region, answered, streamed, acked, block_acked, rx_urgent, rx_bulk, page_buf, hidden_buf,
-		total;
+	u64 region, answered, streamed, acked, block_acked, rx_urgent, rx_bulk, page_buf,
+		hidden_buf, total;
 	u64 n_pages, n_blocks, largest;
 };
 
@@ -35,7 +35,8 @@ static u64 take(u64 *at, u64 bytes)
 
 static u64 blocks_of(const struct mf_tcp_region *r)
 {
-	return mf_align_up(r->src + r->len, MF_BLOCK_SIZE) / MF_BLOCK_SIZE - r->src / MF_BLOCK_SIZE;
+	return mf_align_up(r->src + r->len, MF_BLOCK_SIZE) / MF_BLOCK_SIZE -
+	       r->src / MF_BLOCK_SIZE;
 }
 
 static void measure(const struct mf_tcp_region *region, u32 n, struct sizes *s)
@@ -112,7 +113,8 @@ const struct mf_tcp_region *mf_tcp_piece(const struct mf_tcp_drain *d, u32 regio
 	if (region >= d->n_regions)
 		return NULL;
 	r = &d->region[region];
-	if (offset >= r->len || len > r->len - offset || !mf_is_aligned(offset | len, r->page_size))
+	if (offset >= r->len || len > r->len - offset ||
+	    !mf_is_aligned(offset | len, r->page_size))
 		return NULL;
 	return r;
 }
@@ -237,7 +239,8 @@ static void on_request(struct mf_tcp_drain *d, const struct mf_msg_page_req *q)
 		at += answer(d, q->region, at, q->offset + q->len);
 	__atomic_store_n(&d->last_request_ns, start, __ATOMIC_RELAXED);
 	if (d->hot.head - mf_load(&d->hot.tail) < MF_TCP_HOT) {
-		d->hot.page[d->hot.head % MF_TCP_HOT] = r->first_page + q->offset / MF_PAGE_SIZE;
+		d->hot.page[d->hot.head % MF_TCP_HOT] =
+			r->first_page + q->offset / MF_PAGE_SIZE;
 		mf_store(&d->hot.head, d->hot.head + 1);
 	}
 	mf_hist_add(&d->sh->serve, mf_now_ns() - start);

@@ -18,7 +18,7 @@
 #include "handover/drain.h"
 #include "handover/tcp_stream.h"
 
-#define MF_TCP_HOT 1024	 /* power of two */
+#define MF_TCP_HOT 1024 /* power of two */
 #define MF_TCP_ANSWER (64 * MF_KIB)
 #define MF_TCP_WISHES 64 /* power of two */
 #define MF_TCP_NONE (~(u64)0)
@@ -43,13 +43,13 @@ struct mf_tcp_hot {
 struct mf_tcp_drain {
 	struct mf_shared *sh; /* the source's own: counters, word, phase */
 	int pagemap;
-	int mem; /* of this space, for what cannot be read otherwise; may be -1 */
+	int mem;	/* of this space, for what cannot be read otherwise; may be -1 */
 	int main_pidfd; /* of the source itself, which decides until the commit */
 	int bell;	/* eventfd: the word has changed */
 	u64 epoch;
-	u64 stall_ns; /* without a sign of the peer for so long: it is lost */
+	u64 stall_ns;  /* without a sign of the peer for so long: it is lost */
 	u32 placement; /* MF_PLACE_* */
-	u32 ordinary; /* the pilot does without a real-time priority */
+	u32 ordinary;  /* the pilot does without a real-time priority */
 	u32 word_seen;
 	u32 kick; /* futex for the streamer */
 	u32 gate;

@@ -44,7 +44,8 @@ static void measure(const struct mf_drain_region *region, u32 n, u32 n_wire, str
 	s->bulk_tx = take(&at, TX_ROOM, 64);
 	s->urgent_tx = take(&at, TX_ROOM, 64);
 	/* so that what follows a PAGE's head starts a page: the kernel copies it from there */
-	s->bulk_rx = take(&at, PAGE_ROOM + MF_PAGE_SIZE, MF_PAGE_SIZE) + MF_PAGE_SIZE - MF_PAGE_HEAD;
+	s->bulk_rx =
+		take(&at, PAGE_ROOM + MF_PAGE_SIZE, MF_PAGE_SIZE) + MF_PAGE_SIZE - MF_PAGE_HEAD;
 	s->urgent_rx =
 		take(&at, PAGE_ROOM + MF_PAGE_SIZE, MF_PAGE_SIZE) + MF_PAGE_SIZE - MF_PAGE_HEAD;
 	s->total = mf_align_up(at, MF_PAGE_SIZE);
@@ -78,9 +79,11 @@ void mf_fetch_layout(struct mf_fetch *f, const struct mf_drain_region *region, u
 		f->local[wire[i]] = i;
 		f->bytes_total += region[i].len;
 	}
-	f->bulk_rx = (struct mf_rx){ .buf = (void *)((u64)f + s.bulk_rx), .room = PAGE_ROOM,
+	f->bulk_rx = (struct mf_rx){ .buf = (void *)((u64)f + s.bulk_rx),
+				     .room = PAGE_ROOM,
 				     .eager = MF_PAGE_HEAD };
-	f->urgent_rx = (struct mf_rx){ .buf = (void *)((u64)f + s.urgent_rx), .room = PAGE_ROOM,
+	f->urgent_rx = (struct mf_rx){ .buf = (void *)((u64)f + s.urgent_rx),
+				       .room = PAGE_ROOM,
 				       .eager = MF_PAGE_HEAD + MF_PAGE_SIZE };
 	f->bulk_tx = (struct mf_tx){ .buf = (void *)((u64)f + s.bulk_tx), .room = TX_ROOM };
 	f->urgent_tx = (struct mf_tx){ .buf = (void *)((u64)f + s.urgent_tx), .room = TX_ROOM };

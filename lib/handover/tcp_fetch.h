@@ -52,10 +52,10 @@ struct mf_fetch {
 	u32 word_seen;
 
 	u32 n_wire;
-	u32 *local; /* number of a region on the wire -> in d->region */
-	u32 *wire;  /* and back */
+	u32 *local;  /* number of a region on the wire -> in d->region */
+	u32 *wire;   /* and back */
 	u64 n_units; /* pages, in units of their region's page size */
-	u64 *got;   /* has come, or is not wanted any more */
+	u64 *got;    /* has come, or is not wanted any more */
 	u64 *asked;
 	u64 bytes_total, bytes_got;
 	u64 n_waiting; /* asked for, not come */

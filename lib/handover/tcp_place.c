@@ -370,7 +370,8 @@ static void put(struct mf_fetch *f, const struct mf_drain_region *r, u64 src, co
 		u64 limit = singly ? r->page_size : bite_limit(f, r, pilot);
 
 		lock_bite(f, pilot);
-		done = put_bite(f, r, src + at, data + at, mf_min(limit, len - at), &tried, &err);
+		done = put_bite(f, r, src + at, data + at, mf_min(limit, len - at), &tried,
+				&err);
 		at += done;
 		if (err == -EEXIST)
 			note_got(f, r, src + at);

@@ -36,7 +36,9 @@ static void send_acks(struct mf_fetch *f)
 
 	while (f->ack_tail != f->ack_head && mf_tx_room(&f->bulk_tx)) {
 		const struct mf_fetch_ack *a = &f->ack[f->ack_tail++ % MF_FETCH_ACKS];
-		struct mf_msg_ack m = { .region = a->region, .offset = a->offset, .len = a->len };
+		struct mf_msg_ack m = { .region = a->region,
+					.offset = a->offset,
+					.len = a->len };
 
 		at = mf_tx_at(&f->bulk_tx, &h, &size);
 		mf_tx_put(&f->bulk_tx, mf_wire_encode_ack(at, size, &h, &m));
@@ -51,7 +53,8 @@ static void ack_late(struct mf_fetch *f)
 	const struct mf_drain_region *r;
 	u64 n;
 
-	for (n = 0; n < LATE_STEP && f->late_region < f->d->n_regions && mf_fetch_ack_room(f); n++) {
+	for (n = 0; n < LATE_STEP && f->late_region < f->d->n_regions && mf_fetch_ack_room(f);
+	     n++) {
 		r = &f->d->region[f->late_region];
 		if (f->late_src >= r->len) {
 			f->late_region++;

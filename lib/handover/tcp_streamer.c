@@ -123,7 +123,7 @@ static u32 kind_of(struct mf_tcp_drain *d, const struct mf_tcp_region *r, u64 pa
 			       ? 0
 			       : MF_WIRE_PAGE_POISON;
 	return mf_tcp_is_zero((const void *)addr_of(r, page), r->page_size) ? MF_WIRE_PAGE_ZERO
-									     : 0;
+									    : 0;
 }
 
 static u64 frame_limit(const struct mf_tcp_drain *d, const struct mf_tcp_region *r, u32 kind)
@@ -241,14 +241,15 @@ static void drop_block(struct mf_tcp_drain *d, const struct mf_tcp_region *r, u6
 static void count_acked(struct mf_tcp_drain *d, const struct mf_tcp_region *r, u64 page)
 {
 	u64 addr = addr_of(r, page), base = mf_align_down(addr, MF_BLOCK_SIZE), n;
-	u16 *count = &d->block_acked[r->first_block + addr / MF_BLOCK_SIZE -
-				     r->src / MF_BLOCK_SIZE];
+	u16 *count =
+		&d->block_acked[r->first_block + addr / MF_BLOCK_SIZE - r->src / MF_BLOCK_SIZE];
 
 	d->n_acked++;
 	if (mf_bit(d->streamed, page))
 		d->in_flight--;
 	mf_add(&d->sh->bytes_done, MF_PAGE_SIZE);
-	n = (mf_min(base + MF_BLOCK_SIZE, r->src + r->len) - mf_max(base, r->src)) / MF_PAGE_SIZE;
+	n = (mf_min(base + MF_BLOCK_SIZE, r->src + r->len) - mf_max(base, r->src)) /
+	    MF_PAGE_SIZE;
 	if (++*count == n)
 		drop_block(d, r, page);
 }
@@ -266,8 +267,9 @@ static void on_ack(struct mf_tcp_drain *d, const struct mf_msg_ack *a)
 		for (; page < end && mf_bit(d->acked, page); page++)
 			;
 		mf_gate_lock(&d->gate);
-		for (from = page; page < end && page - from < MF_BLOCK_PAGES &&
-				  !mf_bit(d->acked, page); page++)
+		for (from = page;
+		     page < end && page - from < MF_BLOCK_PAGES && !mf_bit(d->acked, page);
+		     page++)
 			mf_bit_set(d->acked, page);
 		mf_gate_unlock(&d->gate);
 		for (; from < page; from++)

@@ -64,8 +64,7 @@ MF_API int mf_uffd_move(int uffd, void *dst, void *src, size_t len, unsigned int
 	return (int)r;
 }
 
-MF_API int mf_uffd_poison(int uffd, void *dst, size_t len, unsigned int flags,
-			  size_t *ret_done)
+MF_API int mf_uffd_poison(int uffd, void *dst, size_t len, unsigned int flags, size_t *ret_done)
 {
 	u64 mode = flags & MF_UFFD_DONTWAKE ? MF_UFFDIO_POISON_MODE_DONTWAKE : 0;
 	u64 done;

@@ -78,8 +78,7 @@ static int features_on_offer(unsigned int flags, u64 *ret_features)
 	return 0;
 }
 
-int mf_uffd_create(u64 required, u64 wanted, unsigned int flags, int *ret_fd,
-		   u64 *ret_features)
+int mf_uffd_create(u64 required, u64 wanted, unsigned int flags, int *ret_fd, u64 *ret_features)
 {
 	u64 offer = 0, use;
 	int fd = -1, r;
@@ -100,7 +99,8 @@ int mf_uffd_create(u64 required, u64 wanted, unsigned int flags, int *ret_fd,
 	api = mf_op_api(fd, use, NULL, NULL);
 	if (api) {
 		mf_sys_close(fd);
-		return mf_fail((int)api, "the kernel refused the userfaultfd features %#llx: %s",
+		return mf_fail((int)api,
+			       "the kernel refused the userfaultfd features %#llx: %s",
 			       (unsigned long long)use, mf_errno_text((int)api));
 	}
 	*ret_fd = fd;

@@ -242,7 +242,11 @@ static bool get_int(void *dst, size_t bytes, const struct tlv *t)
 	v = mf_get_le(t->value, bytes);
 	v32 = (u32)v;
 	v16 = (u16)v;
-	mf_mem_copy(dst, bytes == 8 ? (void *)&v : bytes == 4 ? (void *)&v32 : (void *)&v16, bytes);
+	mf_mem_copy(dst,
+		    bytes == 8	 ? (void *)&v
+		    : bytes == 4 ? (void *)&v32
+				 : (void *)&v16,
+		    bytes);
 	return true;
 }
 
