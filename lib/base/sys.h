@@ -204,6 +204,14 @@ static inline long mf_sys_userfaultfd(int flags)
 	return inj ? inj : mf_sys(__NR_userfaultfd, flags, 0, 0, 0, 0);
 }
 
+static inline u64 mf_now_ns(void)
+{
+	struct __kernel_timespec ts;
+
+	mf_sys(__NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, &ts, 0, 0, 0);
+	return (u64)ts.tv_sec * MF_NSEC_PER_SEC + (u64)ts.tv_nsec;
+}
+
 /* @timeout_ns < 0: for ever */
 static inline long mf_sys_ppoll(struct pollfd *fds, unsigned int n, s64 timeout_ns)
 {
@@ -222,6 +230,42 @@ static inline long mf_sys_futex_wait(u32 *word, u32 expect, s64 timeout_ns)
 
 	return mf_sys6(__NR_futex, (long)word, FUTEX_WAIT, (long)expect,
 		       timeout_ns < 0 ? 0 : (long)&ts, 0, 0);
+}
+
+/*
+ * ppoll() for the loop of a task. Should it fail, the task must not go round without sleeping:
+ * with the priority that some have, nothing else would run on that CPU.
+ */
+static inline long mf_task_poll(struct pollfd *fds, unsigned int n, s64 timeout_ns)
+{
+	long r = mf_sys_ppoll(fds, n, timeout_ns);
+	u32 word = 0;
+
+	if (unlikely(r < 0))
+		mf_sys_futex_wait(&word, 0, (s64)MF_NSEC_PER_MSEC);
+	return r;
+}
+
+/*
+ * Called once a round by a task that may have real-time priority. Rounds that are too short to
+ * have done anything mean that something fails again and again: then it sleeps in between.
+ */
+struct mf_brake {
+	u32 rounds;
+	u64 since_ns;
+};
+
+static inline void mf_brake(struct mf_brake *b)
+{
+	u64 now;
+	u32 word = 0;
+
+	if (++b->rounds % 64)
+		return;
+	now = mf_now_ns();
+	if (now - b->since_ns < 64 * 2 * MF_NSEC_PER_USEC)
+		mf_sys_futex_wait(&word, 0, (s64)(500 * MF_NSEC_PER_USEC));
+	b->since_ns = now;
 }
 
 static inline long mf_sys_futex_wake(u32 *word, int n)
@@ -284,14 +328,6 @@ static inline void __attribute__((noreturn)) mf_sys_exit_group(int status)
 {
 	for (;;)
 		mf_sys(__NR_exit_group, status, 0, 0, 0, 0);
-}
-
-static inline u64 mf_now_ns(void)
-{
-	struct __kernel_timespec ts;
-
-	mf_sys(__NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, &ts, 0, 0, 0);
-	return (u64)ts.tv_sec * MF_NSEC_PER_SEC + (u64)ts.tv_nsec;
 }
 
 static inline void mf_cpu_relax(void)

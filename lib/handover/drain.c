@@ -227,13 +227,13 @@ static void wait_for_work(struct mf_drain *d, struct pollfd *p)
 	if (d->placement == MF_PLACE_SPIN) {
 		now = mf_now_ns();
 		while (now - d->last_fault_ns < SPIN_NS) {
-			if (mf_sys_ppoll(p, AT_MAX, 0) > 0)
+			if (mf_task_poll(p, AT_MAX, 0) > 0)
 				return;
 			mf_cpu_relax();
 			now = mf_now_ns();
 		}
 	}
-	mf_sys_ppoll(p, AT_MAX, PILOT_BEAT_NS);
+	mf_task_poll(p, AT_MAX, PILOT_BEAT_NS);
 }
 
 static void start_drainer(struct mf_drain *d)
@@ -253,6 +253,7 @@ int mf_drain_main(void *drain)
 		[AT_BELL] = { .fd = d->bell, .events = POLLIN },
 		[AT_PEER] = { .fd = d->peer_pidfd, .events = POLLIN },
 	};
+	struct mf_brake brake = { .rounds = 0 };
 	u64 count;
 
 	mf_drain_cpu_init(d);
@@ -261,6 +262,7 @@ int mf_drain_main(void *drain)
 	for (;;) {
 		p[AT_UFFD].revents = p[AT_BELL].revents = p[AT_PEER].revents = 0;
 		wait_for_work(d, p);
+		mf_brake(&brake);
 		mf_add(&d->sh->beat, 1);
 		if (p[AT_PEER].revents)
 			leave(d, 2); /* nobody is left to serve */

@@ -14,8 +14,8 @@
 #include "base/faultpath.h"
 
 #define FOLLOW_EVERY_NS (250 * MF_NSEC_PER_USEC)
-#define SCHED_FIFO_POLICY 1 /* sched(7) */
-#define STAT_CPU_FIELD 39   /* proc(5), /proc/PID/stat: processor */
+#define SCHED_RR_POLICY 2 /* sched(7): several such tasks on one CPU share it */
+#define STAT_CPU_FIELD 39 /* proc(5), /proc/PID/stat: processor */
 
 static void mask_set(u8 *mask, s32 cpu)
 {
@@ -44,7 +44,7 @@ void mf_drain_go_first(bool ordinary)
 	int priority = 1;
 
 	if (!ordinary)
-		mf_sys(__NR_sched_setscheduler, 0, SCHED_FIFO_POLICY, &priority, 0, 0);
+		mf_sys(__NR_sched_setscheduler, 0, SCHED_RR_POLICY, &priority, 0, 0);
 }
 
 static char *put_decimal(char *p, u32 v)

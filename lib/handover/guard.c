@@ -293,7 +293,7 @@ static void __attribute__((noreturn)) refused(struct mf_guard *g)
 	mf_guard_wake_all(g);
 	for (;;) {
 		p[0].revents = p[1].revents = 0;
-		mf_sys_ppoll(p, ARRAY_SIZE(p), (s64)(g->stall_ns / 8));
+		mf_task_poll(p, ARRAY_SIZE(p), (s64)(g->stall_ns / 8));
 		mf_add(&g->beat, 1);
 		if (p[1].revents)
 			mf_sys_exit_group(0);
@@ -364,7 +364,7 @@ int mf_guard_main(void *guard)
 
 	for (;;) {
 		p[AT_FERRY].revents = p[AT_MAIN].revents = p[AT_BELL].revents = 0;
-		mf_sys_ppoll(p, AT_MAX, (s64)(g->stall_ns / 8));
+		mf_task_poll(p, AT_MAX, (s64)(g->stall_ns / 8));
 		mf_add(&g->beat, 1);
 		if (p[AT_BELL].revents)
 			mf_sys_read(g->bell, &count, sizeof(count));

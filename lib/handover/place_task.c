@@ -22,7 +22,7 @@ int mf_place_task(void *arg)
 	mf_sys_futex_wake(&job->ready, 1);
 	while (!mf_load(&job->stop) && mf_now_ns() < end) {
 		if (!job->spin)
-			mf_sys_ppoll(&p, 1, BEAT_NS);
+			mf_task_poll(&p, 1, BEAT_NS);
 		else
 			mf_cpu_relax();
 		if (mf_event_read(job->uffd, ev, 1) == 1 && ev[0].kind == MF_EVENT_FAULT)

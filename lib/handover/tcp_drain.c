@@ -186,7 +186,7 @@ static void push_all(struct mf_tcp_drain *d, struct iovec *iov, u32 n)
 		if (r < 0 || mf_now_ns() > end)
 			mf_tcp_leave(d, 2);
 		p.revents = 0;
-		mf_sys_ppoll(&p, 1, BEAT_NS);
+		mf_task_poll(&p, 1, BEAT_NS);
 	}
 }
 
@@ -323,6 +323,7 @@ int mf_tcp_drain_main(void *drain)
 		[AT_BELL] = { .fd = d->bell, .events = POLLIN },
 		[AT_MAIN] = { .fd = d->main_pidfd, .events = POLLIN },
 	};
+	struct mf_brake brake = { .rounds = 0 };
 	bool main_gone;
 	u64 count;
 
@@ -332,7 +333,8 @@ int mf_tcp_drain_main(void *drain)
 	mf_drain_go_first(d->ordinary);
 	for (;;) {
 		p[AT_URGENT].revents = p[AT_BELL].revents = p[AT_MAIN].revents = 0;
-		mf_sys_ppoll(p, AT_MAX, BEAT_NS);
+		mf_task_poll(p, AT_MAX, BEAT_NS);
+		mf_brake(&brake);
 		mf_add(&d->sh->beat, 1);
 		main_gone = p[AT_MAIN].revents; /* before the word: it cannot write it now */
 		if (p[AT_BELL].revents)

@@ -215,7 +215,7 @@ static void await(struct mf_fetch *f, struct pollfd *p)
 				      (mf_tx_empty(&f->urgent_tx) ? 0 : POLLOUT));
 	for (i = 0; i < AT_MAX; i++)
 		p[i].revents = 0;
-	mf_sys_ppoll(p, AT_MAX, BEAT_NS);
+	mf_task_poll(p, AT_MAX, BEAT_NS);
 }
 
 static void on_bell(struct mf_fetch *f)
@@ -236,6 +236,7 @@ int mf_fetch_main(void *fetch)
 		[AT_BELL] = { .fd = f->bell, .events = POLLIN },
 		[AT_MAIN] = { .fd = f->d->peer_pidfd, .events = POLLIN },
 	};
+	struct mf_brake brake = { .rounds = 0 };
 
 	f->last_loop_ns = f->last_sign_ns = mf_now_ns();
 	mf_drain_cpu_init(f->d);
@@ -243,6 +244,7 @@ int mf_fetch_main(void *fetch)
 	mf_drain_go_first(f->d->ordinary);
 	for (;;) {
 		await(f, p);
+		mf_brake(&brake);
 		mf_add(&f->sh->beat, 1);
 		if (p[AT_MAIN].revents)
 			mf_sys_exit_group(0);

@@ -111,7 +111,7 @@ static void await(struct mf_fetch *f, struct pollfd *p)
 				    (mf_tx_empty(&f->bulk_tx) ? 0 : POLLOUT));
 	p[AT_BULK].revents = p[AT_BELL].revents = 0;
 	/* with something to say, only see whether more is coming */
-	mf_sys_ppoll(p, AT_MAX, late_done(f) && f->ack_head == f->ack_tail ? BEAT_NS : 0);
+	mf_task_poll(p, AT_MAX, late_done(f) && f->ack_head == f->ack_tail ? BEAT_NS : 0);
 }
 
 int mf_fetch_receiver_main(void *fetch)

@@ -341,7 +341,7 @@ static void wait_for_peer(struct mf_tcp_drain *d)
 	struct pollfd p = { .fd = d->bulk_rx.sock, .events = d->n_iov ? POLLOUT : POLLIN };
 	u64 before = mf_now_ns(), now;
 
-	mf_sys_ppoll(&p, 1, (s64)mf_min((u64)IDLE_NS, d->stall_ns / 4));
+	mf_task_poll(&p, 1, (s64)mf_min((u64)IDLE_NS, d->stall_ns / 4));
 	now = mf_now_ns();
 	/* time in which we ourselves did not run does not count against it */
 	if (now - before > d->stall_ns / 2)
