@@ -163,6 +163,8 @@ static int ended(struct rig *rig, struct mf_successor *s)
 {
 	kill(rig->ferry_pid, SIGCONT);
 	mf_successor_wait(s, 5000);
+	if (rig->plan.flags & RIG_TCP)
+		return 0; /* it sees every event anyhow, and needs no promise */
 	return rig_say(rig, "the promise was broken, and nothing happened");
 }
 
