@@ -175,7 +175,9 @@ MF_API int mf_task_wait(struct mf_task *task, int timeout_ms, int *ret_status)
 		r = mf_sys_ppoll(&p, 1, left);
 		if (r > 0)
 			break;
-		if (r == 0)
+		if (r == -EINTR && mf_task_ended(task))
+			break;
+		if (r == 0 || (r == -EINTR && left == 0))
 			return mf_fail(-ETIMEDOUT, "the task %d still runs", task->pid);
 		if (r != -EINTR)
 			return mf_fail((int)r, "poll: %s", mf_errno_text((int)r));

@@ -117,6 +117,8 @@ int mf_source_pend(struct mf_source *src, int sock);
 struct mf_channel *mf_source_pending(struct mf_source *src, int fd);
 /* As mf_session_input() if it concerns the session, else MF_IDLE. */
 int mf_source_on_pending(struct mf_source *src, struct mf_channel *ch);
+/* Those that were closed again: with the session that they were for. */
+void mf_source_drop_ended(struct mf_source *src);
 void mf_source_drop_pending(struct mf_source *src);
 
 int mf_same_bytes(const u8 *a, const u8 *b, size_t n);

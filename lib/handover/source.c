@@ -331,6 +331,7 @@ static void end_session(struct mf_source *src)
 	epoll_ctl(src->epfd, EPOLL_CTL_DEL, src->session->ch.sock, NULL);
 	mf_session_free(src->session);
 	src->session = NULL;
+	mf_source_drop_ended(src);
 	set_timer(src, src->paused ? PAUSE_MS : 0);
 }
 

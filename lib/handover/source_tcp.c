@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "base/fail.h"
 #include "base/sys.h"
@@ -87,6 +88,19 @@ int mf_source_on_pending(struct mf_source *src, struct mf_channel *ch)
 				 "another successor is attached; try again when it is done");
 	drop(src, ch);
 	return MF_IDLE;
+}
+
+void mf_source_drop_ended(struct mf_source *src)
+{
+	u32 i = 0;
+	char c;
+
+	while (i < src->n_pending) {
+		if (recv(src->pending[i].sock, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+			drop(src, &src->pending[i]);
+		else
+			i++;
+	}
 }
 
 void mf_source_drop_pending(struct mf_source *src)

@@ -332,8 +332,7 @@ int mf_tcp_drain_main(void *drain)
 	start_streamer(d);
 	mf_drain_go_first(d->ordinary);
 	for (;;) {
-		p[AT_URGENT].revents = p[AT_BELL].revents = p[AT_MAIN].revents = 0;
-		mf_task_poll(p, AT_MAX, BEAT_NS);
+		mf_stream_poll(p, AT_MAX, 1u << AT_URGENT | 1u << AT_BELL, BEAT_NS);
 		mf_brake(&brake);
 		mf_add(&d->sh->beat, 1);
 		main_gone = p[AT_MAIN].revents; /* before the word: it cannot write it now */

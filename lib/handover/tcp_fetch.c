@@ -208,14 +208,10 @@ enum { AT_UFFD, AT_URGENT, AT_BELL, AT_MAIN, AT_MAX };
 
 static void await(struct mf_fetch *f, struct pollfd *p)
 {
-	u32 i;
-
 	p[AT_URGENT].fd = f->urgent_rx.sock;
 	p[AT_URGENT].events = (short)((mf_fetch_ack_room(f) ? POLLIN : 0) |
 				      (mf_tx_empty(&f->urgent_tx) ? 0 : POLLOUT));
-	for (i = 0; i < AT_MAX; i++)
-		p[i].revents = 0;
-	mf_task_poll(p, AT_MAX, BEAT_NS);
+	mf_stream_poll(p, AT_MAX, 1u << AT_UFFD | 1u << AT_URGENT | 1u << AT_BELL, BEAT_NS);
 }
 
 static void on_bell(struct mf_fetch *f)

@@ -109,9 +109,9 @@ static void await(struct mf_fetch *f, struct pollfd *p)
 	p[AT_BULK].fd = f->bulk_rx.sock;
 	p[AT_BULK].events = (short)((mf_fetch_ack_room(f) ? POLLIN : 0) |
 				    (mf_tx_empty(&f->bulk_tx) ? 0 : POLLOUT));
-	p[AT_BULK].revents = p[AT_BELL].revents = 0;
 	/* with something to say, only see whether more is coming */
-	mf_task_poll(p, AT_MAX, late_done(f) && f->ack_head == f->ack_tail ? BEAT_NS : 0);
+	mf_stream_poll(p, AT_MAX, 1u << AT_BULK | 1u << AT_BELL,
+		       late_done(f) && f->ack_head == f->ack_tail ? BEAT_NS : 0);
 }
 
 int mf_fetch_receiver_main(void *fetch)

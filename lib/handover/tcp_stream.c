@@ -40,7 +40,7 @@ long mf_rx_fill(struct mf_rx *rx)
 	iov.iov_base = rx->buf + rx->end;
 	iov.iov_len = rx->start + want - rx->end;
 	n = mf_sys_recvmsg(rx->sock, &msg, MSG_DONTWAIT);
-	if (n == -EAGAIN || n == -EINTR)
+	if (n == -EAGAIN || n == -EINTR || n == -ENOMEM || n == -ENOBUFS)
 		return -EAGAIN;
 	if (n <= 0)
 		return -EPIPE;
@@ -73,6 +73,18 @@ void mf_rx_next(struct mf_rx *rx, const struct mf_wire_header *h)
 		rx->start = rx->end = 0;
 }
 
+void mf_stream_poll(struct pollfd *p, u32 n, u32 blind, s64 timeout_ns)
+{
+	u32 i;
+
+	for (i = 0; i < n; i++)
+		p[i].revents = 0;
+	if (mf_task_poll(p, n, timeout_ns) >= 0)
+		return;
+	for (i = 0; i < n; i++)
+		p[i].revents = blind >> i & 1 && p[i].fd >= 0 ? POLLIN : 0;
+}
+
 /* ----------------------------------------------------------------- sending */
 
 int mf_iov_push(int sock, struct iovec *iov, u32 n)
@@ -85,7 +97,7 @@ int mf_iov_push(int sock, struct iovec *iov, u32 n)
 	for (i = 0; i < n; i++)
 		left += iov[i].iov_len;
 	r = mf_sys_sendmsg(sock, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (r == -EAGAIN || r == -EINTR || r == -ENOBUFS)
+	if (r == -EAGAIN || r == -EINTR || r == -ENOBUFS || r == -ENOMEM)
 		return 0;
 	if (r < 0)
 		return -EPIPE;

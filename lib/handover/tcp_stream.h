@@ -7,6 +7,7 @@
 #ifndef MF_HANDOVER_TCP_STREAM_H
 #define MF_HANDOVER_TCP_STREAM_H
 
+#include <poll.h>
 #include <sys/uio.h>
 
 #include "wire/msg.h"
@@ -54,6 +55,12 @@ static inline bool mf_tx_empty(const struct mf_tx *tx)
 {
 	return tx->start == tx->end;
 }
+
+/*
+ * Wait for any of @p. If that is not possible those in @blind (a bit each) are said to be
+ * readable: who then looks loses nothing.
+ */
+void mf_stream_poll(struct pollfd *p, u32 n, u32 blind, s64 timeout_ns);
 
 /* sendmsg() of @iov as far as it goes; *iov is moved on. 1: all, 0: not all, -EPIPE. */
 int mf_iov_push(int sock, struct iovec *iov, u32 n);
