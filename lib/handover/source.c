@@ -364,8 +364,8 @@ static int on_pending(struct mf_source *src, struct mf_channel *ch)
 	int r = mf_source_on_pending(src, ch);
 
 	/* a stranger's frame is no reason to wait longer for the one that is attached */
-	if (r == MF_IDLE && src->session == before)
-		return MF_IDLE;
+	if (src->session == before && (r == MF_IDLE || !before))
+		return r;
 	return after_session(src, r);
 }
 

@@ -28,7 +28,7 @@ int mf_source_pend(struct mf_source *src, int sock)
 	if (src->n_pending == MF_SOURCE_PENDING)
 		drop(src, &src->pending[0]); /* nobody may block the way by saying nothing */
 	if (mf_channel_init(&ch, sock, "the successor", (int)src->opts.timeout_ms))
-		return MF_IDLE;
+		return MF_RESUMED;
 	ch.stream = true;
 	mf_tcp_tune(sock);
 	if (epoll_ctl(src->epfd, EPOLL_CTL_ADD, sock, &ev))
@@ -65,7 +65,7 @@ static int adopt(struct mf_source *src, struct mf_channel *ch, const struct mf_f
 	}
 	mf_channel_fini(ch);
 	*ch = src->pending[--src->n_pending];
-	return r ? MF_IDLE : mf_session_input(ss);
+	return r ? MF_RESUMED : mf_session_input(ss);
 }
 
 int mf_source_on_pending(struct mf_source *src, struct mf_channel *ch)
